@@ -1,0 +1,72 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# The package pattern "work" is every package of every module in go.work.
+# Tools are pinned in scripts/go.mod, a module of its own outside go.work, so
+# that their dependencies reach nobody. "go tool -n" builds one and prints
+# where it is.
+tool = $$(GOWORK=off go -C scripts tool -n $(1))
+
+.PHONY: help
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: run
+run: ## run the gateway; without arguments it is the demo
+	go run ./server/freshet
+
+.PHONY: test
+test: ## run the tests of all modules, with what they need
+	@scripts/test.sh
+
+.PHONY: check
+check: lint arrows tidy-check cross vulncheck fuzz test ## everything CI checks
+
+.PHONY: fmt
+fmt: ## format the code
+	gofmt -w .
+
+.PHONY: lint
+lint: ## check formatting, go vet, staticcheck
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "not formatted, run make fmt:"; echo "$$files"; exit 1; fi
+	go vet work
+	@staticcheck=$(call tool,staticcheck); echo staticcheck work; $$staticcheck work
+	@cd scripts; export GOWORK=off; go vet work; $$(go tool -n staticcheck) work
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for a few seconds (FUZZTIME=30s for longer)
+	@scripts/fuzz.sh
+
+.PHONY: bench
+bench: ## run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./benchmarks/...
+
+.PHONY: tidy
+tidy: ## tidy the module files
+	scripts/tidy.sh
+
+.PHONY: tidy-check
+tidy-check: ## check that the module files are tidy
+	scripts/tidy.sh -check
+	go mod verify
+
+.PHONY: vulncheck
+vulncheck: ## look for known vulnerabilities, where the database can be reached
+	@scripts/vulncheck.sh
+
+.PHONY: arrows
+arrows: ## check who may import whom
+	@arrows=$(call tool,arrows); echo arrows; $$arrows
+
+.PHONY: cross
+cross: ## build and vet for 386 and arm64
+	GOARCH=386 CGO_ENABLED=0 go vet work
+	GOARCH=386 CGO_ENABLED=0 go build work
+	GOARCH=arm64 CGO_ENABLED=0 go vet work
+	GOARCH=arm64 CGO_ENABLED=0 go build work
+
+.PHONY: real
+real: ## run the gateway in front of a real nginx, under load
+	scripts/real-nginx.sh

@@ -1,0 +1,129 @@
+package cachefetch
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/freshet-go/freshet/internal/engine"
+)
+
+// Options configures a [Cache]. Only MaxBytes has to be set.
+type Options[V any] struct {
+	// MaxBytes bounds the bytes of all values held, with their keys and
+	// bookkeeping, also while writes are in flight. At least 1024. One value
+	// may take up to an eighth of it (up to 8 KiB in caches of less than
+	// 64 KiB). The garbage collector's own overhead comes on top of it.
+	MaxBytes int64
+
+	// Cost returns the bytes of memory that a value refers to or consists of,
+	// without its key. It is called once per stored value, concurrently, and
+	// must not modify it. Nil means an estimate made by walking the value
+	// with reflection, which takes some microseconds for a small struct.
+	Cost func(V) int64
+
+	// TTL is how long a value is fresh. Zero means one minute.
+	TTL time.Duration
+
+	// Jitter is the largest random part of TTL, between 0 and 1, by which a
+	// value's lifetime is shortened, so that values loaded together do not
+	// expire together. Zero means none.
+	Jitter float64
+
+	// StaleWhileRevalidate is how long after TTL a value is still returned at
+	// once while one refresh runs behind. Zero means never.
+	StaleWhileRevalidate time.Duration
+
+	// StaleIfError is how long after TTL a value is still returned if loading
+	// a new one fails: by an error other than ErrNotFound, a panic, or a
+	// timeout. Zero means never.
+	StaleIfError time.Duration
+
+	// NegativeTTL is how long ErrNotFound (or an error that wraps it) is
+	// remembered as the answer for a key. Zero means it is not. Other errors
+	// are never stored.
+	NegativeTTL time.Duration
+
+	// SoftTimeout is how long a Fetch that holds a value usable under
+	// StaleIfError waits for a load. After that it returns the old value; the
+	// load goes on and its late result is stored. Zero means no such limit.
+	SoftTimeout time.Duration
+
+	// LoadTimeout is the deadline of the context of one load. Zero means 30
+	// seconds. A load that ignores it is no longer waited for, and what it
+	// then returns is not stored.
+	LoadTimeout time.Duration
+
+	// WaitTimeout is how long a Fetch waits for a load that another Fetch
+	// began. Zero means as long as LoadTimeout allows.
+	WaitTimeout time.Duration
+
+	// RefreshWorkers is how many refreshes may run behind at once. When all
+	// are busy, a stale value is returned and its refresh is left to a later
+	// Fetch. Zero means 16.
+	RefreshWorkers int
+
+	// RefreshBackoff is how long a key is left alone after refreshing it
+	// failed while its old value can still be returned. It doubles with each
+	// failure in a row, up to 32 times, and a random half of it is taken
+	// away. Zero means one second.
+	RefreshBackoff time.Duration
+}
+
+const (
+	defaultTTL            = time.Minute
+	defaultLoadTimeout    = 30 * time.Second
+	defaultRefreshWorkers = 16
+	defaultRefreshBackoff = time.Second
+	maxBackoffFactor      = 32
+)
+
+// check returns o with its zero values replaced, or an error that names every
+// field no cache can be made with, and its value.
+func (o Options[V]) check() (Options[V], error) {
+	var errs []error
+	bad := func(field string, value any, why string) {
+		errs = append(errs, fmt.Errorf("cachefetch: Options.%s: %v: %s", field, value, why))
+	}
+	if o.MaxBytes < engine.MinBytes {
+		bad("MaxBytes", o.MaxBytes, fmt.Sprintf("must be at least %d bytes", engine.MinBytes))
+	}
+	if !(o.Jitter >= 0 && o.Jitter <= 1) { // refuses NaN too
+		bad("Jitter", o.Jitter, "must be between 0 and 1")
+	}
+	for _, d := range []struct {
+		field string
+		value *time.Duration
+		zero  time.Duration
+	}{
+		{"TTL", &o.TTL, defaultTTL},
+		{"StaleWhileRevalidate", &o.StaleWhileRevalidate, 0},
+		{"StaleIfError", &o.StaleIfError, 0},
+		{"NegativeTTL", &o.NegativeTTL, 0},
+		{"SoftTimeout", &o.SoftTimeout, 0},
+		{"LoadTimeout", &o.LoadTimeout, defaultLoadTimeout},
+		{"WaitTimeout", &o.WaitTimeout, 0},
+		{"RefreshBackoff", &o.RefreshBackoff, defaultRefreshBackoff},
+	} {
+		if *d.value < 0 {
+			bad(d.field, *d.value, "must not be negative")
+		} else if *d.value == 0 {
+			*d.value = d.zero
+		}
+	}
+	if o.SoftTimeout > 0 && o.StaleIfError == 0 {
+		bad("SoftTimeout", o.SoftTimeout, "has no effect without StaleIfError: there is no old value to return")
+	}
+	if o.SoftTimeout > o.LoadTimeout {
+		bad("SoftTimeout", o.SoftTimeout, fmt.Sprintf("must not exceed LoadTimeout, %v", o.LoadTimeout))
+	}
+	if o.RefreshWorkers < 0 {
+		bad("RefreshWorkers", o.RefreshWorkers, "must not be negative")
+	} else if o.RefreshWorkers == 0 {
+		o.RefreshWorkers = defaultRefreshWorkers
+	}
+	if o.Cost == nil {
+		o.Cost = estimate[V]
+	}
+	return o, errors.Join(errs...)
+}

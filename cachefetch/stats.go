@@ -1,0 +1,62 @@
+package cachefetch
+
+import "sync/atomic"
+
+// Stats are counts since the cache was made, and its size now.
+type Stats struct {
+	Hits         uint64 // fresh values returned by Fetch and Get
+	Stale        uint64 // stale values returned by Fetch
+	Coalesced    uint64 // Fetches that joined a load another one began
+	Loads        uint64 // loads begun
+	LoadErrors   uint64 // loads that failed, panicked or timed out
+	Refreshes    uint64 // loads begun behind a stale value
+	RefreshSkips uint64 // refreshes left out because all workers were busy
+	Evictions    uint64 // values that made room for others
+	Refusals     uint64 // verdicts of the store's policy against a new value
+
+	Entries     int64 // values held, also expired ones not yet swept
+	Bytes       int64 // their cost, at most MaxBytes
+	WindowBytes int64 // of these, held in the admission window
+	MaxBytes    int64
+}
+
+// Stats returns a snapshot.
+func (c *Cache[V]) Stats() Stats {
+	u := c.store.Usage()
+	return Stats{
+		Hits:         c.stats.hits(),
+		Stale:        c.stats.stale.Load(),
+		Coalesced:    c.stats.coalesced.Load(),
+		Loads:        c.stats.loads.Load(),
+		LoadErrors:   c.stats.loadErrors.Load(),
+		Refreshes:    c.stats.refreshes.Load(),
+		RefreshSkips: c.stats.refreshSkips.Load(),
+		Evictions:    u.Evictions,
+		Refusals:     u.Refusals,
+		Entries:      u.Entries,
+		Bytes:        u.Bytes,
+		WindowBytes:  u.WindowBytes,
+		MaxBytes:     u.MaxBytes,
+	}
+}
+
+// stripes keeps concurrent hits of different keys off one cache line.
+const stripes = 8
+
+type counters struct {
+	striped [stripes]struct {
+		n atomic.Uint64
+		_ [56]byte // the rest of a 64-byte cache line
+	}
+
+	stale, coalesced, loads, loadErrors, refreshes, refreshSkips atomic.Uint64
+}
+
+func (c *counters) hit(hash uint64) { c.striped[hash%stripes].n.Add(1) }
+
+func (c *counters) hits() (n uint64) {
+	for i := range c.striped {
+		n += c.striped[i].n.Load()
+	}
+	return n
+}

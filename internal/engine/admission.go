@@ -1,0 +1,260 @@
+package engine
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+)
+
+// admission moves entries from the window into the store.
+//
+// The window is the part of the budget that holds what the store does not:
+// values still being filled, entries not yet offered to the store, and entries
+// that the store's policy refused, oldest first. The last is what a W-TinyLFU
+// window is for: a new entry gets a while to show that it is asked for before
+// its frequency is compared with that of old ones.
+//
+// Writers do the work themselves, one at a time (flat combining): whoever
+// finds mu free moves everything that is queued, the others go on. A writer
+// waits only when the window is full, so writes cannot outrun the store.
+type admission[V any] struct {
+	limit   int64        // bytes of the window
+	used    atomic.Int64 // bytes of it in use; never above limit
+	filling atomic.Int64 // of these, bytes of values that are not entries yet
+
+	queueMu sync.Mutex
+	queue   []change[V] // guarded by queueMu
+
+	// mu makes its holder the only writer of the store. No shard lock is held
+	// while waiting for it.
+	mu     sync.Mutex
+	closed bool        // guarded by mu
+	fifo   []*Entry[V] // guarded by mu; refused entries, oldest first, dead ones not yet taken out
+	batch  []*Entry[V] // guarded by mu; scratch
+
+	store *store[V]
+	index *index[V]
+
+	resident  atomic.Int64 // bytes in the store
+	evictions atomic.Uint64
+	refusals  atomic.Uint64
+}
+
+// A change tells admission of an entry that was put into the index or taken
+// out of it. Changes of one hash are queued in the order of the index.
+type change[V any] struct {
+	entry   *Entry[V]
+	removed bool
+}
+
+// batchSize bounds the entries offered to the store before the verdict is
+// awaited. It is far below ristretto's 32,768 slots, so no set is ever dropped.
+const batchSize = 512
+
+func newAdmission[V any](window, main int64, index *index[V]) (*admission[V], error) {
+	a := &admission[V]{limit: window, index: index}
+	s, err := newStore(main, a.evicted, a.refused)
+	if err != nil {
+		return nil, err
+	}
+	a.store = s
+	return a, nil
+}
+
+// reserve takes n bytes of the window, making room if need be. It reports
+// false if they cannot be had: n is more than the window, or values that are
+// being filled hold it.
+func (a *admission[V]) reserve(n int64) bool {
+	if a.take(n) {
+		return true
+	}
+	if n > a.limit {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for a.filling.Load() <= a.limit-n && !a.closed {
+		a.drain()
+		a.trim(n)
+		if a.take(n) {
+			return true
+		}
+		// Other writers took it first, and are now between here and enqueue,
+		// where nothing makes them wait.
+		runtime.Gosched()
+	}
+	return false
+}
+
+func (a *admission[V]) take(n int64) bool {
+	for {
+		used := a.used.Load()
+		if used+n > a.limit {
+			return false
+		}
+		if a.used.CompareAndSwap(used, used+n) {
+			return true
+		}
+	}
+}
+
+func (a *admission[V]) release(n int64) { a.used.Add(-n) }
+
+// enqueue notes changes. The caller holds the lock of the entries' shard.
+func (a *admission[V]) enqueue(changes ...change[V]) {
+	a.queueMu.Lock()
+	a.queue = append(a.queue, changes...)
+	a.queueMu.Unlock()
+}
+
+func (a *admission[V]) pending() bool {
+	a.queueMu.Lock()
+	defer a.queueMu.Unlock()
+	return len(a.queue) > 0
+}
+
+// help does the queued work unless somebody else is at it. Whoever holds mu
+// looks at the queue again after letting go, so nothing stays behind.
+func (a *admission[V]) help() {
+	for a.pending() && a.mu.TryLock() {
+		a.drain()
+		a.mu.Unlock()
+	}
+}
+
+// drain does all queued work. The caller holds mu.
+func (a *admission[V]) drain() {
+	for {
+		a.queueMu.Lock()
+		work := a.queue[:min(len(a.queue), batchSize)]
+		a.queue = a.queue[len(work):]
+		if len(a.queue) == 0 {
+			a.queue = nil // lets go of the array and of the entries in it
+		}
+		a.queueMu.Unlock()
+		if len(work) == 0 {
+			return
+		}
+		if a.closed {
+			continue
+		}
+		for _, c := range work {
+			if c.removed {
+				a.forget(c.entry)
+			} else {
+				a.offer(c.entry)
+			}
+		}
+		a.judge()
+	}
+}
+
+// forget lets go of an entry that left the index.
+func (a *admission[V]) forget(e *Entry[V]) {
+	switch e.place {
+	case resident:
+		a.store.del(e)
+		a.resident.Add(-e.cost)
+	case rejected:
+		a.release(e.cost)
+	}
+	e.place = nowhere
+}
+
+// offer hands e to the store. The verdict follows in judge.
+func (a *admission[V]) offer(e *Entry[V]) {
+	if e.dead.Load() {
+		a.release(e.cost)
+		return
+	}
+	e.place = resident // unless refused says otherwise
+	a.store.set(e)
+	a.batch = append(a.batch, e)
+}
+
+// judge waits for the store's verdict on what was offered and books it.
+func (a *admission[V]) judge() {
+	if len(a.batch) == 0 {
+		return
+	}
+	a.store.wait()
+	for i, e := range a.batch {
+		switch e.place {
+		case resident:
+			a.resident.Add(e.cost)
+			a.release(e.cost)
+		case rejected:
+			a.fifo = append(a.fifo, e)
+		case nowhere: // evicted again by a later one of the same batch
+			a.resident.Add(e.cost) // as evicted already took it off
+			a.release(e.cost)
+		}
+		a.batch[i] = nil
+	}
+	a.batch = a.batch[:0]
+}
+
+// trim makes room for n bytes by offering the oldest refused entries a second
+// time and dropping those that are refused again. The caller holds mu.
+func (a *admission[V]) trim(n int64) {
+	// A little more than asked for, so that a full window does not mean one
+	// round for every entry.
+	goal := a.limit - n - a.limit/16
+	for a.used.Load() > goal && len(a.fifo) > 0 {
+		over := a.used.Load() - goal
+		var second []*Entry[V]
+		for len(a.fifo) > 0 && over > 0 && len(second) < batchSize {
+			e := a.fifo[0]
+			a.fifo[0] = nil
+			a.fifo = a.fifo[1:]
+			if e.place != rejected { // forgotten meanwhile
+				continue
+			}
+			over -= e.cost
+			a.offer(e)
+			if e.place == resident {
+				second = append(second, e)
+			} else {
+				e.place = nowhere // dead: offer released it, its removal is queued
+			}
+		}
+		kept := len(a.fifo)
+		a.judge()
+		clear(a.fifo[kept:])
+		a.fifo = a.fifo[:kept]
+		for _, e := range second {
+			if e.place == rejected {
+				e.place = nowhere
+				a.index.remove(e)
+				a.release(e.cost)
+				a.evictions.Add(1)
+			}
+		}
+	}
+}
+
+// refused is the store's verdict against e. It runs on the store's goroutine
+// while the holder of mu waits.
+func (a *admission[V]) refused(e *Entry[V]) {
+	e.place = rejected
+	a.refusals.Add(1)
+}
+
+// evicted says that the store gave e up for others. It runs like refused.
+func (a *admission[V]) evicted(e *Entry[V]) {
+	if a.closed {
+		return
+	}
+	e.place = nowhere
+	a.resident.Add(-e.cost)
+	a.index.remove(e)
+	a.evictions.Add(1)
+}
+
+func (a *admission[V]) close() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	a.store.close()
+	a.fifo = nil
+}

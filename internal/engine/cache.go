@@ -1,0 +1,277 @@
+// Package engine is the one core under both faces of Freshet, the typed
+// loading cache and the HTTP cache: a bounded store of entries with their
+// times ([Cache]), flights that coalesce loads ([Flights]), and a bounded pool
+// for refreshes ([Pool]).
+//
+// Keys are a 64-bit hash, which the caller makes with a seed of its own, plus
+// an equality that the caller gives, so that a hit builds no key string and no
+// hash ever stands in for a comparison.
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+	"unsafe"
+)
+
+// ErrClosed is returned by everything that would start work after Close.
+var ErrClosed = errors.New("cache is closed")
+
+// MinBytes is the smallest budget. Below it there is no room for one entry and
+// its bookkeeping.
+const MinBytes = 1 << 10
+
+// bookkeeping is what one entry costs beside itself and its value: a slot in
+// the index (8+8 bytes at a load factor of 7/8 or less), in ristretto's map
+// (8+48 bytes) and cost table (8+8 bytes), each with its share of map growth.
+const bookkeeping = 192
+
+// exactTouches is the number of hits of one entry that are all counted. The
+// store compares new entries with rarely used ones, so small counts matter;
+// later hits are sampled, since its counters saturate at 15 anyway.
+const (
+	exactTouches = 4
+	sampleMask   = 7 // of the later hits, one in eight
+)
+
+// Config configures a [Cache].
+type Config[Q, V any] struct {
+	// MaxBytes bounds the bytes of everything held, at least MinBytes.
+	MaxBytes int64
+
+	// Match reports whether the stored v is what q asks for. It is called on
+	// every hit and must compare the whole key.
+	Match func(q Q, v *V) bool
+}
+
+// A Cache holds one live entry per key, within a budget in bytes. All methods
+// may be called concurrently, also with Close.
+type Cache[Q, V any] struct {
+	base      time.Time
+	match     func(q Q, v *V) bool
+	maxBytes  int64
+	index     index[V]
+	admission *admission[V]
+
+	gen     atomic.Uint64 // the last generation drawn
+	flushed atomic.Uint64 // entries of this generation or an older one are gone
+	swept   atomic.Uint64 // rounds of sweep
+	closed  atomic.Bool
+}
+
+// New returns an empty cache.
+func New[Q, V any](cfg Config[Q, V]) (*Cache[Q, V], error) {
+	if cfg.MaxBytes < MinBytes {
+		return nil, fmt.Errorf("MaxBytes: %d: must be at least %d bytes", cfg.MaxBytes, MinBytes)
+	}
+	// An eighth for the window: in it are also the bodies being filled. Small
+	// caches get a larger share so that it can hold more than one entry.
+	window := max(cfg.MaxBytes/8, min(cfg.MaxBytes/2, 8<<10))
+	c := &Cache[Q, V]{base: time.Now(), match: cfg.Match, maxBytes: cfg.MaxBytes}
+	c.index.clear()
+	var err error
+	if c.admission, err = newAdmission(window, cfg.MaxBytes-window, &c.index); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Now returns the current instant.
+func (c *Cache[Q, V]) Now() Instant { return Instant(time.Since(c.base)) }
+
+// Instant converts a point of the wall clock, which must have come from
+// time.Now, into an instant.
+func (c *Cache[Q, V]) Instant(t time.Time) Instant { return Instant(t.Sub(c.base)) }
+
+// Generation draws the next generation. A load draws one before it begins.
+func (c *Cache[Q, V]) Generation() uint64 { return c.gen.Add(1) }
+
+// MaxEntry is the largest cost of one entry.
+func (c *Cache[Q, V]) MaxEntry() int64 { return c.admission.limit }
+
+// Overhead is what an entry costs beside the bytes that its value refers to.
+func (c *Cache[Q, V]) Overhead() int64 {
+	return int64(unsafe.Sizeof(Entry[V]{})) + bookkeeping
+}
+
+// Get returns the live entry for q, in whatever state it is, or nil.
+// It does not allocate.
+func (c *Cache[Q, V]) Get(hash uint64, q Q) *Entry[V] {
+	e := c.index.get(hash)
+	if e == nil || e.Gen <= c.flushed.Load() || !c.match(q, &e.Value) {
+		c.admission.store.touch(hash)
+		return nil
+	}
+	switch {
+	case e.touched.Load() < exactTouches:
+		e.touched.Add(1)
+		c.admission.store.touch(hash)
+	case rand.Uint32()&sampleMask == 0:
+		c.admission.store.touch(hash)
+	}
+	return e
+}
+
+// Put makes e the live entry of hash at a cost of cost bytes, unless a newer
+// one is there. It is visible when Put returns. Of the cost, reserved bytes
+// were reserved before and pass to the entry, however Put ends.
+//
+// Put reports whether e is now the live entry. Where it is not, because its
+// cost exceeds MaxEntry or no room can be had, an older entry of the key is
+// removed all the same: it has been superseded.
+func (c *Cache[Q, V]) Put(hash uint64, e *Entry[V], cost, reserved int64) bool {
+	e.hash, e.cost = hash, cost
+	ok := !c.closed.Load() && c.Current(e.Gen)
+	switch a := c.admission; {
+	case !ok:
+		a.release(reserved)
+	case cost <= reserved:
+		a.release(reserved - cost)
+	case !a.reserve(cost - reserved):
+		a.release(reserved)
+		ok = false
+	}
+	// Only now: reserve gives up when it sees that fills hold the room, and
+	// what this fill holds is not freed by waiting for it.
+	c.admission.filling.Add(-reserved)
+	placed := c.swap(hash, e, ok)
+	c.admission.help()
+	c.sweep()
+	return placed
+}
+
+// swap replaces the live entry of hash if it is older than e: by e if its
+// bytes are reserved, else by nothing.
+func (c *Cache[Q, V]) swap(hash uint64, e *Entry[V], reserved bool) bool {
+	s := c.index.shard(hash)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.m[hash]
+	if old != nil && old.Gen > e.Gen {
+		if reserved {
+			c.admission.release(e.cost)
+		}
+		return false
+	}
+	if old != nil {
+		c.dropLocked(s, old)
+	}
+	if reserved {
+		s.m[hash] = e
+		c.admission.enqueue(change[V]{entry: e})
+	}
+	return reserved
+}
+
+// dropLocked removes the live entry e. The caller holds the lock of s.
+func (c *Cache[Q, V]) dropLocked(s *shard[V], e *Entry[V]) {
+	e.dead.Store(true)
+	delete(s.m, e.hash)
+	c.admission.enqueue(change[V]{entry: e, removed: true})
+}
+
+// Delete removes the live entry for q and reports whether there was one.
+func (c *Cache[Q, V]) Delete(hash uint64, q Q) bool {
+	s := c.index.shard(hash)
+	s.mu.Lock()
+	e := s.m[hash]
+	found := e != nil && c.match(q, &e.Value)
+	if found {
+		c.dropLocked(s, e)
+	}
+	s.mu.Unlock()
+	c.admission.help()
+	return found
+}
+
+// Flush makes everything gone that was put, or whose load has begun, before
+// the call. It takes the same short time however much is stored: the bytes
+// come back as entries are swept or displaced.
+func (c *Cache[Q, V]) Flush() { c.flushed.Store(c.Generation()) }
+
+// Current reports whether what was generated by a load of this generation
+// may still be stored.
+func (c *Cache[Q, V]) Current(gen uint64) bool { return gen > c.flushed.Load() }
+
+// Reserve takes n bytes of the budget for a value that is being filled, and
+// reports whether they could be had. They are given back by Release, or pass
+// to the entry in Put.
+func (c *Cache[Q, V]) Reserve(n int64) bool {
+	if !c.admission.reserve(n) {
+		return false
+	}
+	c.admission.filling.Add(n)
+	return true
+}
+
+// Release gives back reserved bytes.
+func (c *Cache[Q, V]) Release(n int64) {
+	c.admission.filling.Add(-n)
+	c.admission.release(n)
+}
+
+// sweep removes a few entries that are past all use, so that memory follows
+// what is useful and not only what fits. It goes with every Put; a cache that
+// is not written to does not grow.
+func (c *Cache[Q, V]) sweep() {
+	const look = 8
+	now, flushed := c.Now(), c.flushed.Load()
+	s := &c.index.shards[c.swept.Add(1)%shardCount]
+	var found [look]*Entry[V]
+	n := 0
+	s.mu.RLock()
+	for _, e := range s.m { // begins at a random entry each time
+		found[n] = e
+		if n++; n == look {
+			break
+		}
+	}
+	s.mu.RUnlock()
+	for _, e := range found[:n] {
+		if e.Times.Horizon() > now && e.Gen > flushed {
+			continue
+		}
+		s.mu.Lock()
+		if s.m[e.hash] == e {
+			c.dropLocked(s, e)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// Usage says how full a [Cache] is. Bytes are as counted against the budget.
+type Usage struct {
+	Entries     int64
+	Bytes       int64 // held in all, at most MaxBytes
+	WindowBytes int64 // of these: being filled, or held outside the store
+	MaxBytes    int64
+	Evictions   uint64 // entries that made room for others
+	Refusals    uint64 // verdicts of the store's policy against a new entry
+}
+
+// Usage returns a snapshot.
+func (c *Cache[Q, V]) Usage() Usage {
+	a := c.admission
+	window := a.used.Load()
+	return Usage{
+		Entries:     int64(c.index.len()),
+		Bytes:       window + a.resident.Load(),
+		WindowBytes: window,
+		MaxBytes:    c.maxBytes,
+		Evictions:   a.evictions.Load(),
+		Refusals:    a.refusals.Load(),
+	}
+}
+
+// Close drops all entries and ends the store's goroutines. Further calls of
+// Get find nothing and further calls of Put keep nothing. Close may be called
+// more than once and concurrently with everything else.
+func (c *Cache[Q, V]) Close() {
+	c.closed.Store(true)
+	c.flushed.Store(^uint64(0))
+	c.admission.close()
+	c.index.clear()
+}

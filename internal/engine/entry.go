@@ -1,0 +1,160 @@
+package engine
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+)
+
+// An Instant is a point on a cache's own clock, in nanoseconds since the cache
+// was made. The clock is monotonic: a step of the wall clock neither expires
+// entries nor keeps them alive, and reading it costs half of time.Now.
+type Instant int64
+
+// Add returns the instant d after i.
+func (i Instant) Add(d time.Duration) Instant { return i + Instant(d) }
+
+// Sub returns the duration from j to i.
+func (i Instant) Sub(j Instant) time.Duration { return time.Duration(i - j) }
+
+// A State is what may be done with an entry at some instant.
+type State uint8
+
+// The states in the order in which an entry passes through them. Windows that
+// are zero are passed over.
+const (
+	// Fresh: may be served without asking anyone.
+	Fresh State = iota
+	// StaleWhileRevalidate: may be served at once while one refresh runs
+	// behind (RFC 5861 3).
+	StaleWhileRevalidate
+	// StaleIfError: may be served only if asking for a new one failed
+	// (RFC 5861 4).
+	StaleIfError
+	// Gone: must not be served.
+	Gone
+)
+
+// String returns the name of s in the words of RFC 5861.
+func (s State) String() string {
+	switch s {
+	case Fresh:
+		return "fresh"
+	case StaleWhileRevalidate:
+		return "stale-while-revalidate"
+	case StaleIfError:
+		return "stale-if-error"
+	}
+	return "gone"
+}
+
+// Times are the instants at which an entry changes its state. FreshUntil is
+// the first instant at which it is not fresh any more: RFC 9111 4.2 calls a
+// response fresh only while its lifetime is greater than its age.
+type Times struct {
+	Stored          Instant
+	FreshUntil      Instant
+	RevalidateUntil Instant // end of stale-while-revalidate, no earlier than FreshUntil
+	ErrorUntil      Instant // end of stale-if-error, no earlier than FreshUntil
+}
+
+// NewTimes returns the times of an entry stored at now, with the given
+// lifetime and stale windows. Both windows begin when the lifetime ends.
+func NewTimes(now Instant, fresh, whileRevalidate, ifError time.Duration) Times {
+	until := now.Add(max(fresh, 0))
+	return Times{
+		Stored:          now,
+		FreshUntil:      until,
+		RevalidateUntil: until.Add(max(whileRevalidate, 0)),
+		ErrorUntil:      until.Add(max(ifError, 0)),
+	}
+}
+
+// State returns the state at now of an entry with these times.
+func (t Times) State(now Instant) State {
+	switch {
+	case now < t.FreshUntil:
+		return Fresh
+	case now < t.RevalidateUntil:
+		return StaleWhileRevalidate
+	case now < t.ErrorUntil:
+		return StaleIfError
+	}
+	return Gone
+}
+
+// Usable reports whether the entry may be served after an error at now: it is
+// in any state but Gone, and now is inside its stale-if-error window.
+func (t Times) Usable(now Instant) bool { return now < t.FreshUntil || now < t.ErrorUntil }
+
+// Horizon is the instant from which the entry is of no use to anyone.
+func (t Times) Horizon() Instant { return max(t.FreshUntil, t.RevalidateUntil, t.ErrorUntil) }
+
+// Jitter shortens d by a random part of up to fraction of it, so that entries
+// stored together do not expire together. It never lengthens d, since a
+// lifetime is a promise about how old a value may get.
+func Jitter(d time.Duration, fraction float64) time.Duration {
+	if fraction <= 0 || d <= 0 {
+		return d
+	}
+	return d - time.Duration(rand.Float64()*fraction*float64(d))
+}
+
+// place says where in the engine an entry is. It belongs to whoever holds
+// admission.mu.
+type place uint8
+
+const (
+	nowhere  place = iota // not yet admitted, or no longer held
+	resident              // in the store, its cost counted there
+	rejected              // refused by the store's policy, kept in the window
+)
+
+// An Entry is one stored value. Everything exported is immutable once the
+// entry was put: readers hold it without locks for as long as they like.
+type Entry[V any] struct {
+	Value V
+	Times Times
+	Tags  []string // surrogate keys
+	Gen   uint64   // drawn when the load began; the newer of two entries has the larger one
+
+	hash uint64
+	cost int64
+
+	dead  atomic.Bool // replaced, deleted or evicted; set once
+	place place       // guarded by admission.mu
+
+	touched    atomic.Uint32 // hits counted so far, up to exactTouches
+	refreshing atomic.Bool   // a refresh of this entry is under way
+	failures   atomic.Uint32 // refreshes failed in a row
+	retryAt    atomic.Int64  // Instant before which no refresh is tried
+}
+
+// BeginRefresh reports whether the caller shall refresh e now: nobody else is
+// doing so and no recent failure asks for patience. The caller must call
+// EndRefresh afterwards, however the refresh ends.
+func (e *Entry[V]) BeginRefresh(now Instant) bool {
+	return !e.refreshing.Load() && !e.Backoff(now) && e.refreshing.CompareAndSwap(false, true)
+}
+
+// EndRefresh ends what BeginRefresh began.
+func (e *Entry[V]) EndRefresh() { e.refreshing.Store(false) }
+
+// Backoff reports whether the last refresh of e failed so recently that it
+// should not be tried again at now.
+func (e *Entry[V]) Backoff(now Instant) bool { return now < Instant(e.retryAt.Load()) }
+
+// Failed notes that refreshing e failed at now: the next attempt waits for
+// base, doubled with each failure in a row up to limit, less a random half.
+// Without it every stale hit during an outage would ask again.
+func (e *Entry[V]) Failed(now Instant, base, limit time.Duration) {
+	n := e.failures.Add(1)
+	d := limit
+	if n <= 30 && base<<(n-1) > 0 {
+		d = min(base<<(n-1), limit)
+	}
+	e.retryAt.Store(int64(now.Add(Jitter(d, 0.5))))
+}
+
+// Cost is the number of bytes that e counts against the budget.
+func (e *Entry[V]) Cost() int64 { return e.cost }

@@ -1,0 +1,279 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+)
+
+// Errors of waiting for a flight.
+var (
+	// ErrWaitTimeout is a follower's own limit.
+	ErrWaitTimeout = errors.New("wait for the load of another caller timed out")
+
+	// errAbandoned is the cancellation of a load that nobody waits for.
+	errAbandoned = fmt.Errorf("everyone who waited for this load has left: %w", context.Canceled)
+
+	// errEnded is the cancellation of a run's context after the run.
+	errEnded = fmt.Errorf("load has ended: %w", context.Canceled)
+)
+
+// A Crash is the end of a run that did not return: by a panic, or by
+// runtime.Goexit.
+type Crash struct {
+	Value any    // the panic's value; nil after Goexit
+	Stack []byte // of the goroutine that panicked
+}
+
+// Flights coalesces runs by key, over singleflight: of all callers that join a
+// key while a run is under way, one causes it and all share it. What they
+// share is a state S, which the run fills in.
+//
+// Singleflight by itself runs on the first caller's context, cannot be left,
+// kills the process when a run panics under DoChan, and hangs for ever when
+// it calls Goexit. Here a run has a detached context and a goroutine of its
+// own, callers come and go, and a crash is a value.
+type Flights[S any] struct {
+	shards [16]flightShard[S]
+}
+
+type flightShard[S any] struct {
+	group singleflight.Group
+
+	// A call is in group under a key iff its flight is in flights: every call
+	// of DoChan and Forget is made with mu held.
+	mu      sync.Mutex
+	flights map[string]*Flight[S] // guarded by mu
+	closed  bool                  // guarded by mu
+}
+
+// A Flight is one run and those who wait for it.
+type Flight[S any] struct {
+	State S
+	Gen   uint64 // drawn before the run began
+
+	// Context is the run's own. Those who wait should look at it too: it ends
+	// at the deadline even if the run does not.
+	Context *Detached
+
+	key   string
+	shard *flightShard[S]
+
+	waiters int    // guarded by shard.mu
+	keep    bool   // guarded by shard.mu; go on when there are no waiters
+	crash   *Crash // written before the run is over
+
+	// publishing makes "not doomed, so store" one step against Doom.
+	publishing sync.Mutex
+	doomed     bool // guarded by publishing
+}
+
+// A Ticket is one caller's share in a flight. It must be given back by Leave.
+type Ticket[S any] struct {
+	*Flight[S]
+	Leader bool // this caller caused the run
+
+	done <-chan singleflight.Result
+	left bool // guarded by shard.mu
+}
+
+// A Start says how to begin a flight if there is none to join.
+type Start[S any] struct {
+	Timeout time.Duration           // of the run's context
+	Keep    bool                    // let the run go on when nobody waits for it
+	Gen     func() uint64           // draws the generation
+	State   func(f *Flight[S]) S    // makes the state that is shared
+	Run     func(f *Flight[S])      // fills it, on a goroutine of its own
+	Joins   func(f *Flight[S]) bool // whether a flight under way may be joined; nil = yes
+}
+
+// Join returns a share in the flight of key, which it starts if there is none
+// that may still be joined: one whose context has ended, or that was doomed,
+// answers for those who already wait, and for nobody else.
+func (t *Flights[S]) Join(ctx context.Context, hash uint64, key string, start Start[S]) (*Ticket[S], error) {
+	s := &t.shards[hash%uint64(len(t.shards))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	f := s.flights[key]
+	if f != nil && (f.Context.Err() != nil || start.Joins != nil && !start.Joins(f)) {
+		s.disown(f)
+		f = nil
+	}
+	leader := f == nil
+	if leader {
+		f = &Flight[S]{Gen: start.Gen(), Context: Detach(ctx, start.Timeout), key: key, shard: s}
+		f.State = start.State(f)
+		if s.flights == nil {
+			s.flights = make(map[string]*Flight[S])
+		}
+		s.flights[key] = f
+	}
+	f.keep = f.keep || start.Keep
+	f.waiters++
+	done := s.group.DoChan(key, func() (any, error) {
+		f.fly(start.Run)
+		return nil, nil
+	})
+	return &Ticket[S]{Flight: f, Leader: leader, done: done}, nil
+}
+
+// fly runs the flight and takes it off the board.
+func (f *Flight[S]) fly(run func(*Flight[S])) {
+	// A goroutine inside singleflight's: Goexit ends the goroutine it is
+	// called on, and singleflight's is the one that delivers to the waiters.
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		returned := false
+		defer func() {
+			if returned {
+				return
+			}
+			crash := &Crash{Value: recover()} // nil after Goexit: panic(nil) has a value since Go 1.21
+			if crash.Value != nil {
+				crash.Stack = debug.Stack()
+			}
+			f.crash = crash
+		}()
+		run(f)
+		returned = true
+	}()
+	<-ended
+	f.shard.mu.Lock()
+	f.shard.forget(f)
+	f.shard.mu.Unlock()
+	f.Context.Cancel(errEnded) // frees its timer
+}
+
+// forget makes the next caller of f's key start anew. The caller holds mu.
+func (s *flightShard[S]) forget(f *Flight[S]) {
+	if s.flights[f.key] == f {
+		delete(s.flights, f.key)
+		s.group.Forget(f.key)
+	}
+}
+
+// disown forgets f while its run is under way. From then on Doom would not
+// find it, so it must not store anything either. The caller holds mu.
+func (s *flightShard[S]) disown(f *Flight[S]) {
+	s.forget(f)
+	f.publishing.Lock()
+	f.doomed = true
+	f.publishing.Unlock()
+}
+
+// Wait returns nil when the run is over: then State is complete, and Crash says
+// whether it crashed. Else it returns why it did not wait any longer: ctx has
+// ended, or the run's own context (its deadline passed, or the cache was
+// closed) although the run goes on, or, if limit is not 0, ErrWaitTimeout.
+func (t *Ticket[S]) Wait(ctx context.Context, limit time.Duration) error {
+	var expired <-chan time.Time
+	if limit > 0 {
+		timer := time.NewTimer(limit)
+		defer timer.Stop()
+		expired = timer.C
+	}
+	select {
+	case <-t.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-expired:
+		return ErrWaitTimeout
+	case <-t.Context.Done():
+		if err := t.Context.Err(); err != errEnded {
+			return err
+		}
+		<-t.done
+		return nil
+	}
+}
+
+// Crash returns how the run ended if it did not return, else nil. It may be
+// called when the run is over.
+func (f *Flight[S]) Crash() *Crash { return f.crash }
+
+// Leave gives the share back. When nobody is left and the flight is not to be
+// kept, its context is cancelled, and who comes later starts anew.
+func (t *Ticket[S]) Leave() {
+	s := t.shard
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t.left {
+		return
+	}
+	t.left = true
+	t.waiters--
+	t.abandonLocked()
+}
+
+// SetKeep says whether the run is to go on when nobody waits for it, which
+// may become known only while it runs.
+func (f *Flight[S]) SetKeep(keep bool) {
+	f.shard.mu.Lock()
+	defer f.shard.mu.Unlock()
+	f.keep = keep
+	f.abandonLocked()
+}
+
+func (f *Flight[S]) abandonLocked() {
+	if f.waiters == 0 && !f.keep {
+		f.shard.disown(f)
+		f.Context.Cancel(errAbandoned)
+	}
+}
+
+// Disown makes the next caller of the key start a flight of its own, while
+// those who are on this one stay. It will not publish any more.
+func (f *Flight[S]) Disown() {
+	f.shard.mu.Lock()
+	defer f.shard.mu.Unlock()
+	f.shard.disown(f)
+}
+
+// Publish calls store unless the flight was doomed or its deadline has passed,
+// and reports whether it did.
+func (f *Flight[S]) Publish(store func()) bool {
+	f.publishing.Lock()
+	defer f.publishing.Unlock()
+	if f.doomed || f.Context.Err() != nil {
+		return false
+	}
+	store()
+	return true
+}
+
+// Doom makes sure that the flight of key, if there is one, stores nothing
+// after Doom returned, and that who comes later starts anew. Those who
+// already wait still get their answer. A caller that then removes the key's
+// entry removes all that was generated before.
+func (t *Flights[S]) Doom(hash uint64, key string) {
+	s := &t.shards[hash%uint64(len(t.shards))]
+	s.mu.Lock()
+	if f := s.flights[key]; f != nil {
+		s.disown(f)
+	}
+	s.mu.Unlock()
+}
+
+// Close refuses further flights and ends the contexts of those under way.
+func (t *Flights[S]) Close() {
+	for i := range t.shards {
+		s := &t.shards[i]
+		s.mu.Lock()
+		s.closed = true
+		for _, f := range s.flights {
+			s.disown(f)
+			f.Context.Cancel(ErrClosed)
+		}
+		s.mu.Unlock()
+	}
+}

@@ -1,0 +1,78 @@
+package engine
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/dgraph-io/ristretto/v2"
+)
+
+// store wraps ristretto, which decides by TinyLFU which entries are worth
+// their bytes. Nothing else in the tree knows that it is ristretto.
+//
+// Ristretto's writes are queued, may be dropped when the queue is full, may
+// overtake each other, and never evict on update. None of that can happen
+// here, because set, del and wait have one caller at a time (the holder of
+// admission.mu), which waits for each batch before it lets go and never
+// updates a present key.
+//
+// Entries get no ristretto TTL: a Get of an item with a TTL reads the wall
+// clock and costs twice as much, and the entry carries its own times.
+type store[V any] struct {
+	r *ristretto.Cache[uint64, *Entry[V]]
+
+	// alive is held for reading around every touch. Ristretto's Get may send
+	// on a channel that its Close closes.
+	alive  sync.RWMutex
+	closed bool // guarded by alive
+}
+
+// bytesPerCounter relates the budget to the number of access counters, at 10
+// counters for an expected entry of 1 KiB. They cost about 4 bytes each.
+const bytesPerCounter = 102
+
+// newStore returns a store of at most maxCost bytes that reports to onEvict
+// and onReject. Both run on ristretto's goroutine while the writer waits.
+func newStore[V any](maxCost int64, onEvict, onReject func(*Entry[V])) (*store[V], error) {
+	r, err := ristretto.NewCache(&ristretto.Config[uint64, *Entry[V]]{
+		NumCounters:        min(max(maxCost/bytesPerCounter, 1<<10), 1<<27),
+		MaxCost:            maxCost,
+		BufferItems:        64,
+		IgnoreInternalCost: true, // Entry costs are in bytes, bookkeeping included
+		OnEvict:            func(i *ristretto.Item[*Entry[V]]) { onEvict(i.Value) },
+		OnReject:           func(i *ristretto.Item[*Entry[V]]) { onReject(i.Value) },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("engine: store of %d bytes: %w", maxCost, err)
+	}
+	return &store[V]{r: r}, nil
+}
+
+// set offers e. The verdict is known after wait.
+func (s *store[V]) set(e *Entry[V]) { s.r.Set(e.hash, e, e.cost) }
+
+// del forgets e, which the caller knows to be present.
+func (s *store[V]) del(e *Entry[V]) { s.r.Del(e.hash) }
+
+// wait returns when every set and del before it has taken effect.
+func (s *store[V]) wait() { s.r.Wait() }
+
+// touch counts an access to hash, whether or not it is present: how often a
+// missing key is asked for decides whether it will be admitted.
+func (s *store[V]) touch(hash uint64) {
+	s.alive.RLock()
+	if !s.closed {
+		s.r.Get(hash)
+	}
+	s.alive.RUnlock()
+}
+
+// close stops ristretto's goroutines. The caller holds admission.mu.
+func (s *store[V]) close() {
+	s.alive.Lock()
+	defer s.alive.Unlock()
+	if !s.closed {
+		s.closed = true
+		s.r.Close()
+	}
+}

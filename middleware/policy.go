@@ -1,0 +1,216 @@
+package middleware
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Policy says how the responses of one route are cached. It is plain data:
+// it can be read from a configuration file and compared, and the [Cache]
+// copies what it needs when the route is mounted.
+//
+// The zero Policy is right for most routes. It obeys the response's own
+// Cache-Control and Expires fields and stores nothing that did not ask for it.
+type Policy struct {
+	// Name labels the route in metrics. When empty, the route pattern of the
+	// chi or net/http router is used, or "other" when there is none.
+	Name string
+
+	// TTL is how long a response without explicit freshness of its own is
+	// fresh. Zero means such a response is not stored.
+	//
+	// A TTL never overrides no-store, private, no-cache, Vary: *, Set-Cookie
+	// or Authorization, it applies only to status codes that RFC 9110 15.1
+	// calls heuristically cacheable (200, 203, 204, 300, 301, 308, 404, 405,
+	// 410, 414, 501), and never to a request that carries a Cookie, since
+	// nothing then says that the response is meant for anyone else.
+	TTL time.Duration
+
+	// StatusTTL replaces TTL for single status codes, for example
+	// {404: 5 * time.Second}. A zero value means: not stored by policy.
+	StatusTTL map[int]time.Duration
+
+	// StaleWhileRevalidate is how long after it stopped being fresh a
+	// response may still be served at once while one refresh runs behind
+	// (RFC 5861 3). The response's own directive wins. Zero means never,
+	// unless the response says so. It does not apply where the response
+	// forbids stale use (must-revalidate, proxy-revalidate, s-maxage).
+	StaleWhileRevalidate time.Duration
+
+	// StaleIfError is how long after it stopped being fresh a response may be
+	// served when the handler fails: it answers 500, 502, 503 or 504, panics,
+	// or exceeds FillTimeout (RFC 5861 4). The response's own directive wins.
+	// The same exceptions hold.
+	StaleIfError time.Duration
+
+	// FillTimeout bounds one run of the handler whose response is being
+	// stored; its context ends then. Zero means 60 seconds. A response that
+	// turns out not to be storable is no longer bound by it: it lives as
+	// long as its own client.
+	FillTimeout time.Duration
+
+	// WaitTimeout bounds how long a request waits for the response header of
+	// another request's run. After that it is answered with a stale response
+	// if there is one that may be used, else with 503 and Retry-After. Zero
+	// means it waits until that run ends, at most FillTimeout.
+	WaitTimeout time.Duration
+
+	// MaxBodyBytes is the largest body stored. A larger one streams through
+	// to its client, whole, and is not stored. Zero means 8 MiB, or an eighth
+	// of Options.MaxBytes if that is less, which is also the upper bound.
+	MaxBodyBytes int64
+
+	// MaxVariants bounds how many responses are kept for one URL that differ
+	// by their Vary fields. Beyond it, requests run their handler for
+	// themselves. Zero means 32.
+	MaxVariants int
+
+	// Query says which query parameters are part of the key. The zero value
+	// keys on the query string exactly as it was sent.
+	Query Query
+
+	// Headers names request fields whose values are part of the key, beside
+	// those that the response names in Vary.
+	Headers []string
+
+	// HideStatus leaves the Cache-Status field out of responses. The same
+	// facts remain in the metrics.
+	HideStatus bool
+}
+
+// Query says which parameters of the query string are part of a key. When any
+// of its fields is set, parameters are compared in sorted order, values of one
+// name in the order sent.
+//
+// A handler on a route that sets Allow or Ignore sees only the parameters that
+// are part of the key: one that is not, cannot change a stored response.
+type Query struct {
+	// Allow lists the parameters that count. All others are dropped.
+	Allow []string
+
+	// Ignore lists parameters that do not count, such as "utm_source".
+	// A trailing "*" matches any ending. It cannot be combined with Allow.
+	Ignore []string
+
+	// Sort makes a=1&b=2 and b=2&a=1 the same key.
+	Sort bool
+}
+
+func (q Query) isZero() bool { return len(q.Allow) == 0 && len(q.Ignore) == 0 && !q.Sort }
+
+const (
+	defaultFillTimeout  = 60 * time.Second
+	defaultMaxBodyBytes = 8 << 20
+	defaultMaxVariants  = 32
+)
+
+// Validate reports every field of p that no [Cache] would accept, each with
+// its name and value. [Cache.Handler] panics with the same error.
+func (p Policy) Validate() error {
+	var errs []error
+	bad := func(field string, value any, why string) {
+		errs = append(errs, fmt.Errorf("middleware: Policy.%s: %v: %s", field, value, why))
+	}
+	for _, d := range []struct {
+		field string
+		value time.Duration
+	}{
+		{"TTL", p.TTL},
+		{"StaleWhileRevalidate", p.StaleWhileRevalidate},
+		{"StaleIfError", p.StaleIfError},
+		{"FillTimeout", p.FillTimeout},
+		{"WaitTimeout", p.WaitTimeout},
+	} {
+		if d.value < 0 {
+			bad(d.field, d.value, "must not be negative")
+		}
+	}
+	for _, status := range sortedKeys(p.StatusTTL) {
+		ttl := p.StatusTTL[status]
+		field := fmt.Sprintf("StatusTTL[%d]", status)
+		if status < 200 || status > 599 || status == http.StatusPartialContent || status == http.StatusNotModified {
+			bad(field, ttl, "not a status code whose response can be stored")
+		} else if ttl < 0 {
+			bad(field, ttl, "must not be negative")
+		}
+	}
+	if p.MaxBodyBytes < 0 {
+		bad("MaxBodyBytes", p.MaxBodyBytes, "must not be negative")
+	}
+	if p.MaxVariants < 0 {
+		bad("MaxVariants", p.MaxVariants, "must not be negative")
+	}
+	if len(p.Query.Allow) > 0 && len(p.Query.Ignore) > 0 {
+		bad("Query.Ignore", p.Query.Ignore, "cannot be combined with Query.Allow")
+	}
+	for _, name := range append(slices.Clone(p.Query.Allow), p.Query.Ignore...) {
+		if name == "" {
+			bad("Query", `""`, "empty parameter name")
+		}
+	}
+	for _, name := range p.Headers {
+		if !validFieldName(name) {
+			bad("Headers", fmt.Sprintf("%q", name), "not a header field name")
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// withDefaults returns p with its zero values replaced, for a cache whose
+// largest storable entry is maxEntry bytes.
+func (p Policy) withDefaults(maxEntry int64) (Policy, error) {
+	if err := p.Validate(); err != nil {
+		return p, err
+	}
+	if p.FillTimeout == 0 {
+		p.FillTimeout = defaultFillTimeout
+	}
+	if p.MaxBodyBytes > maxEntry {
+		return p, fmt.Errorf("middleware: Policy.MaxBodyBytes: %d: more than an eighth of Options.MaxBytes, %d", p.MaxBodyBytes, maxEntry)
+	}
+	if p.MaxBodyBytes == 0 {
+		p.MaxBodyBytes = min(defaultMaxBodyBytes, maxEntry)
+	}
+	if p.MaxVariants == 0 {
+		p.MaxVariants = defaultMaxVariants
+	}
+	headers := make([]string, 0, len(p.Headers))
+	for _, name := range p.Headers {
+		headers = append(headers, textproto.CanonicalMIMEHeaderKey(name))
+	}
+	slices.Sort(headers)
+	p.Headers = slices.Compact(headers)
+	return p, nil
+}
+
+// ttl returns the lifetime that the policy gives to a response of this status
+// that has none of its own, zero if none.
+func (p *Policy) ttl(status int) (time.Duration, bool) {
+	ttl, ok := p.StatusTTL[status]
+	if ok {
+		return ttl, ttl > 0
+	}
+	return p.TTL, p.TTL > 0
+}
+
+func sortedKeys(m map[int]time.Duration) []int {
+	keys := make([]int, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// validFieldName reports whether name is a token (RFC 9110 5.6.2).
+func validFieldName(name string) bool {
+	const extra = "!#$%&'*+-.^_`|~"
+	return name != "" && strings.IndexFunc(name, func(r rune) bool {
+		return !(r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune(extra, r))
+	}) < 0
+}
