@@ -150,14 +150,14 @@ func (c *Cache[V]) wait(ctx context.Context, hash uint64, key string, old *engin
 	} else {
 		c.stats.coalesced.Add(1)
 	}
-	if old != nil && c.opts.SoftTimeout > 0 && (limit == 0 || c.opts.SoftTimeout < limit) {
-		limit = c.opts.SoftTimeout
+	if soft := c.opts.SoftTimeout; old != nil && soft > 0 && (limit == 0 || soft < limit) && old.Times.Usable(c.store.Now().Add(soft)) {
+		limit = soft
 	}
 	err = t.Wait(ctx, limit)
 	if err == nil {
 		if crash := t.Crash(); crash != nil {
 			if t.Leader {
-				raise(crash)
+				crash.Raise()
 			}
 			err = &PanicError{Key: key, Value: crash.Value, Stack: crash.Stack}
 		} else if err = t.State.err; err == nil || errors.Is(err, ErrNotFound) {
@@ -264,8 +264,10 @@ func (c *Cache[V]) run(f *engine.Flight[*result[V]], hash uint64, key string, ol
 			failed = false
 			f.Publish(func() { c.store.Delete(hash, key) })
 		}
-	case f.Context.Err() != nil && errors.Is(f.Context.Err(), context.DeadlineExceeded):
+	case errors.Is(f.Context.Err(), context.DeadlineExceeded):
 		err = loadTimeout(key, err)
+	case errors.Is(f.Context.Err(), engine.ErrClosed):
+		err = ErrClosed
 	}
 	f.State.value, f.State.err = value, err
 	if err != nil && (!errors.Is(err, ErrNotFound) || ttl == 0) {
@@ -275,12 +277,20 @@ func (c *Cache[V]) run(f *engine.Flight[*result[V]], hash uint64, key string, ol
 	f.Publish(func() { c.put(hash, item[V]{key: key, value: value, err: err}, ttl, f.Gen) })
 }
 
-// put stores it and reports whether it could.
-func (c *Cache[V]) put(hash uint64, it item[V], ttl time.Duration, gen uint64) bool {
+// cost is the number of bytes that it counts against the budget.
+func (c *Cache[V]) cost(it item[V]) int64 {
 	cost := c.store.Overhead() + int64(len(it.key))
 	if it.err == nil {
-		cost += max(c.opts.Cost(it.value), 0)
+		// A value that costs all there is or more is not stored in any case,
+		// and the sum must not overflow.
+		cost += min(max(c.opts.Cost(it.value), 0), c.opts.MaxBytes)
 	}
+	return cost
+}
+
+// put stores it and reports whether it could.
+func (c *Cache[V]) put(hash uint64, it item[V], ttl time.Duration, gen uint64) bool {
+	cost := c.cost(it)
 	fresh := engine.Jitter(ttl, c.opts.Jitter)
 	swr, sie := c.opts.StaleWhileRevalidate, c.opts.StaleIfError
 	if it.err != nil { // "not found" is not worth keeping beyond its time
@@ -312,22 +322,24 @@ func (c *Cache[V]) Set(ctx context.Context, key string, v V) error {
 		return ErrClosed
 	}
 	hash := maphash.String(c.seed, key)
-	c.flights.Doom(hash, key)
+	c.flights.Doom(hash, key) // its "not found" would remove v
 	it := item[V]{key: key, value: v}
-	if !c.put(hash, it, c.opts.TTL, c.store.Generation()) {
-		return c.setError(key, v)
+	stored := c.put(hash, it, c.opts.TTL, c.store.Generation())
+	c.flights.Doom(hash, key) // begun meanwhile, it has a later generation
+	if !stored {
+		return c.setError(it)
 	}
 	return nil
 }
 
 // setError says why a Set stored nothing. That a newer Set overtook it is no
 // error: it is as if this one had come first.
-func (c *Cache[V]) setError(key string, v V) error {
+func (c *Cache[V]) setError(it item[V]) error {
 	if c.closed.Load() {
 		return ErrClosed
 	}
-	if cost := c.store.Overhead() + int64(len(key)) + c.opts.Cost(v); cost > c.store.MaxEntry() {
-		return fmt.Errorf("%w: key %q: %d bytes, at most %d", ErrTooLarge, key, cost, c.store.MaxEntry())
+	if cost := c.cost(it); cost > c.store.MaxEntry() {
+		return fmt.Errorf("%w: key %q: %d bytes, at most %d", ErrTooLarge, it.key, cost, c.store.MaxEntry())
 	}
 	return nil
 }
@@ -342,6 +354,7 @@ func (c *Cache[V]) Delete(ctx context.Context, key string) error {
 	hash := maphash.String(c.seed, key)
 	c.flights.Doom(hash, key) // first: what it has published is deleted below
 	c.store.Delete(hash, key)
+	c.flights.Doom(hash, key) // begun meanwhile, it would outlive this call
 	return nil
 }
 

@@ -3,9 +3,6 @@ package cachefetch
 import (
 	"errors"
 	"fmt"
-	"runtime"
-
-	"github.com/freshet-go/freshet/internal/engine"
 )
 
 var (
@@ -55,12 +52,4 @@ func (e *PanicError) Error() string {
 func (e *PanicError) Unwrap() error {
 	err, _ := e.Value.(error)
 	return err
-}
-
-// raise does to this goroutine what the load did to its own.
-func raise(c *engine.Crash) {
-	if c.Value == nil {
-		runtime.Goexit()
-	}
-	panic(c.Value)
 }

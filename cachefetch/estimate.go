@@ -26,7 +26,15 @@ func estimate[V any](v V) int64 {
 
 type walk struct {
 	left int
-	seen map[unsafe.Pointer]bool
+	seen map[memory]bool
+}
+
+// memory is what a pointer, slice or map refers to. The address alone is not
+// enough: a struct and its first field share it, as do a slice and its prefix.
+type memory struct {
+	at  unsafe.Pointer
+	typ reflect.Type
+	len int
 }
 
 // refers returns the bytes that v refers to, without those of v itself.
@@ -38,7 +46,7 @@ func (w *walk) refers(v reflect.Value) (n int64) {
 	case reflect.String:
 		return int64(v.Len())
 	case reflect.Pointer:
-		if v.IsNil() || w.visited(v.UnsafePointer()) {
+		if v.IsNil() || w.visited(memory{v.UnsafePointer(), v.Type(), 1}) {
 			return 0
 		}
 		return int64(v.Type().Elem().Size()) + w.refers(v.Elem())
@@ -48,7 +56,7 @@ func (w *walk) refers(v reflect.Value) (n int64) {
 		}
 		return int64(v.Elem().Type().Size()) + w.refers(v.Elem())
 	case reflect.Slice:
-		if v.IsNil() || w.visited(v.UnsafePointer()) {
+		if v.IsNil() || w.visited(memory{v.UnsafePointer(), v.Type(), v.Len()}) {
 			return 0
 		}
 		return int64(v.Cap())*int64(v.Type().Elem().Size()) + w.elements(v)
@@ -60,7 +68,7 @@ func (w *walk) refers(v reflect.Value) (n int64) {
 		}
 		return n
 	case reflect.Map:
-		if v.IsNil() || w.visited(v.UnsafePointer()) {
+		if v.IsNil() || w.visited(memory{v.UnsafePointer(), v.Type(), v.Len()}) {
 			return 0
 		}
 		// A slot and its control byte, at a load factor of about 3/4.
@@ -92,13 +100,13 @@ func mayRefer(k reflect.Kind) bool {
 	return false
 }
 
-func (w *walk) visited(p unsafe.Pointer) bool {
-	if w.seen[p] {
+func (w *walk) visited(m memory) bool {
+	if w.seen[m] {
 		return true
 	}
 	if w.seen == nil {
-		w.seen = make(map[unsafe.Pointer]bool)
+		w.seen = make(map[memory]bool)
 	}
-	w.seen[p] = true
+	w.seen[m] = true
 	return false
 }

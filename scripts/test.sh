@@ -15,7 +15,8 @@ if [ -n "$lost" ]; then
 fi
 
 missing=0
-scripts/need.sh gcc nginx || missing=1 # gcc: the race detector is linked through cgo
+# What tests need beyond Go; the race detector is linked through cgo.
+scripts/need.sh gcc || missing=1
 
 testsum=$(GOWORK=off go -C scripts tool -n testsum)
 run() {

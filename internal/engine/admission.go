@@ -2,6 +2,7 @@ package engine
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -30,6 +31,7 @@ type admission[V any] struct {
 	mu     sync.Mutex
 	closed bool        // guarded by mu
 	fifo   []*Entry[V] // guarded by mu; refused entries, oldest first, dead ones not yet taken out
+	gone   int         // guarded by mu; dead entries in fifo
 	batch  []*Entry[V] // guarded by mu; scratch
 
 	store *store[V]
@@ -71,6 +73,7 @@ func (a *admission[V]) reserve(n int64) bool {
 	if n > a.limit {
 		return false
 	}
+	defer a.help() // with what came while mu was held here
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for a.filling.Load() <= a.limit-n && !a.closed {
@@ -138,10 +141,17 @@ func (a *admission[V]) drain() {
 		if a.closed {
 			continue
 		}
+		// Removals first, while the store has nothing to decide: once something
+		// is offered, refused and evicted run beside this goroutine, and an
+		// entry must not be evicted and forgotten at the same time. An entry
+		// that both comes and goes in work is dead, and never offered.
 		for _, c := range work {
 			if c.removed {
 				a.forget(c.entry)
-			} else {
+			}
+		}
+		for _, c := range work {
+			if !c.removed {
 				a.offer(c.entry)
 			}
 		}
@@ -157,19 +167,30 @@ func (a *admission[V]) forget(e *Entry[V]) {
 		a.resident.Add(-e.cost)
 	case rejected:
 		a.release(e.cost)
+		a.gone++
 	}
 	e.place = nowhere
+	// Entries that are refused and replaced again and again would pile up in
+	// fifo: their bytes are free, so nothing ever makes room.
+	if a.gone > batchSize && a.gone > len(a.fifo)/2 {
+		a.fifo = slices.DeleteFunc(a.fifo, func(e *Entry[V]) bool { return e.place != rejected })
+		a.gone = 0
+	}
 }
 
-// offer hands e to the store. The verdict follows in judge.
-func (a *admission[V]) offer(e *Entry[V]) {
+// offer hands e to the store and reports true, or lets go of it if it is dead.
+// The verdict follows in judge. Until then e.place belongs to the store's
+// goroutine.
+func (a *admission[V]) offer(e *Entry[V]) bool {
 	if e.dead.Load() {
 		a.release(e.cost)
-		return
+		e.place = nowhere
+		return false
 	}
 	e.place = resident // unless refused says otherwise
-	a.store.set(e)
 	a.batch = append(a.batch, e)
+	a.store.set(e)
+	return true
 }
 
 // judge waits for the store's verdict on what was offered and books it.
@@ -208,14 +229,12 @@ func (a *admission[V]) trim(n int64) {
 			a.fifo[0] = nil
 			a.fifo = a.fifo[1:]
 			if e.place != rejected { // forgotten meanwhile
+				a.gone--
 				continue
 			}
 			over -= e.cost
-			a.offer(e)
-			if e.place == resident {
+			if a.offer(e) { // else it is dead and its removal queued
 				second = append(second, e)
-			} else {
-				e.place = nowhere // dead: offer released it, its removal is queued
 			}
 		}
 		kept := len(a.fifo)
@@ -234,7 +253,7 @@ func (a *admission[V]) trim(n int64) {
 }
 
 // refused is the store's verdict against e. It runs on the store's goroutine
-// while the holder of mu waits.
+// between an offer and the end of judge.
 func (a *admission[V]) refused(e *Entry[V]) {
 	e.place = rejected
 	a.refusals.Add(1)

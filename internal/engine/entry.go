@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -11,8 +12,14 @@ import (
 // entries nor keeps them alive, and reading it costs half of time.Now.
 type Instant int64
 
-// Add returns the instant d after i.
-func (i Instant) Add(d time.Duration) Instant { return i + Instant(d) }
+// Add returns the instant d after i, or the last one there is: a lifetime of
+// math.MaxInt64 means for ever.
+func (i Instant) Add(d time.Duration) Instant {
+	if d > 0 && i > math.MaxInt64-Instant(d) {
+		return math.MaxInt64
+	}
+	return i + Instant(d)
+}
 
 // Sub returns the duration from j to i.
 func (i Instant) Sub(j Instant) time.Duration { return time.Duration(i - j) }
@@ -148,12 +155,11 @@ func (e *Entry[V]) Backoff(now Instant) bool { return now < Instant(e.retryAt.Lo
 // base, doubled with each failure in a row up to limit, less a random half.
 // Without it every stale hit during an outage would ask again.
 func (e *Entry[V]) Failed(now Instant, base, limit time.Duration) {
-	n := e.failures.Add(1)
-	d := limit
-	if n <= 30 && base<<(n-1) > 0 {
-		d = min(base<<(n-1), limit)
+	d := base
+	for n := e.failures.Add(1); n > 1 && 0 < d && d < limit; n-- {
+		d *= 2
 	}
-	e.retryAt.Store(int64(now.Add(Jitter(d, 0.5))))
+	e.retryAt.Store(int64(now.Add(Jitter(min(d, limit), 0.5))))
 }
 
 // Cost is the number of bytes that e counts against the budget.

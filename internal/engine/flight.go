@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -19,6 +20,10 @@ var (
 	// errAbandoned is the cancellation of a load that nobody waits for.
 	errAbandoned = fmt.Errorf("everyone who waited for this load has left: %w", context.Canceled)
 
+	// errClosed is the cancellation of a load by Close. Loaders ask their
+	// context's error whether it is context.Canceled.
+	errClosed = fmt.Errorf("%w: %w", ErrClosed, context.Canceled)
+
 	// errEnded is the cancellation of a run's context after the run.
 	errEnded = fmt.Errorf("load has ended: %w", context.Canceled)
 )
@@ -28,6 +33,14 @@ var (
 type Crash struct {
 	Value any    // the panic's value; nil after Goexit
 	Stack []byte // of the goroutine that panicked
+}
+
+// Raise does to the calling goroutine what the run did to its own.
+func (c *Crash) Raise() {
+	if c.Value == nil {
+		runtime.Goexit()
+	}
+	panic(c.Value)
 }
 
 // Flights coalesces runs by key, over singleflight: of all callers that join a
@@ -48,8 +61,9 @@ type flightShard[S any] struct {
 	// A call is in group under a key iff its flight is in flights: every call
 	// of DoChan and Forget is made with mu held.
 	mu      sync.Mutex
-	flights map[string]*Flight[S] // guarded by mu
-	closed  bool                  // guarded by mu
+	flights map[string]*Flight[S]   // guarded by mu; those that may be joined
+	running map[*Flight[S]]struct{} // guarded by mu; those, and disowned ones under way
+	closed  bool                    // guarded by mu
 }
 
 // A Flight is one run and those who wait for it.
@@ -113,8 +127,10 @@ func (t *Flights[S]) Join(ctx context.Context, hash uint64, key string, start St
 		f.State = start.State(f)
 		if s.flights == nil {
 			s.flights = make(map[string]*Flight[S])
+			s.running = make(map[*Flight[S]]struct{})
 		}
 		s.flights[key] = f
+		s.running[f] = struct{}{}
 	}
 	f.keep = f.keep || start.Keep
 	f.waiters++
@@ -149,6 +165,7 @@ func (f *Flight[S]) fly(run func(*Flight[S])) {
 	<-ended
 	f.shard.mu.Lock()
 	f.shard.forget(f)
+	delete(f.shard.running, f)
 	f.shard.mu.Unlock()
 	f.Context.Cancel(errEnded) // frees its timer
 }
@@ -270,9 +287,9 @@ func (t *Flights[S]) Close() {
 		s := &t.shards[i]
 		s.mu.Lock()
 		s.closed = true
-		for _, f := range s.flights {
+		for f := range s.running {
 			s.disown(f)
-			f.Context.Cancel(ErrClosed)
+			f.Context.Cancel(errClosed)
 		}
 		s.mu.Unlock()
 	}

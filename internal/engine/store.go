@@ -39,8 +39,14 @@ func newStore[V any](maxCost int64, onEvict, onReject func(*Entry[V])) (*store[V
 		MaxCost:            maxCost,
 		BufferItems:        64,
 		IgnoreInternalCost: true, // Entry costs are in bytes, bookkeeping included
-		OnEvict:            func(i *ristretto.Item[*Entry[V]]) { onEvict(i.Value) },
-		OnReject:           func(i *ristretto.Item[*Entry[V]]) { onReject(i.Value) },
+		OnEvict: func(i *ristretto.Item[*Entry[V]]) {
+			// Its sample of candidates may hold a key twice, and so may its
+			// list of victims. The second time there is no value any more.
+			if i.Value != nil {
+				onEvict(i.Value)
+			}
+		},
+		OnReject: func(i *ristretto.Item[*Entry[V]]) { onReject(i.Value) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("engine: store of %d bytes: %w", maxCost, err)

@@ -75,7 +75,7 @@ func TestBroken(t *testing.T) {
 		{"engine to middleware", add(root+"/internal/engine", root+"/middleware"), "engine reaches " + root + "/middleware"},
 		{"engine to cachefetch", add(root+"/internal/engine", root+"/cachefetch"), "engine reaches " + root + "/cachefetch"},
 		{"cachefetch to middleware", add(root+"/cachefetch", root+"/middleware"), "cachefetch reaches " + root + "/middleware"},
-		{"cachefetch to httptest", add(root+"/cachefetch", "net/http/httptest"), "cachefetch reaches net/http/httptest"},
+		{"httptest in a service", add(root+"/cachefetch", "net/http/httptest"), "cachefetch reaches net/http/httptest"},
 		{"rfc9111 beyond the standard library", add(root+"/internal/rfc9111", "golang.org/x/sync/errgroup"), "standard library only"},
 		{"a file imports testing", addFile(root+"/benchmarks", "load.go", "testing"), "load.go imports testing"},
 		{"a second file imports ristretto", addFile(root+"/server", "s.go", oneFile[0]), "exactly one file, but is by 2"},

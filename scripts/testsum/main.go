@@ -12,7 +12,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -38,20 +40,24 @@ type event struct {
 }
 
 type summary struct {
-	w io.Writer
-
-	// output holds what each running test said, keyed by package and test
-	// name; the package's own lines are under the empty test name. An entry is
-	// dropped when its test ends, so that a long run stays small.
-	output map[[2]string][]string
+	w        io.Writer
+	packages map[string]*pkg // those that have not ended
 
 	passed, failed, skipped int
 	broken                  bool     // a package or a build failed, with or without a failed test
 	skips                   []string // "package Test: reason", in the order seen
 }
 
+// pkg is a package whose tests are running.
+type pkg struct {
+	running map[string][]string // what each test that has not ended said
+	passed  []string            // what tests that passed said: the data race of a goroutine they left, say
+	said    []string            // what no test said
+	failed  bool                // a test failed
+}
+
 func newSummary(w io.Writer) *summary {
-	return &summary{w: w, output: map[[2]string][]string{}}
+	return &summary{w: w, packages: map[string]*pkg{}}
 }
 
 // read takes in events until the end of r. A line that is no JSON is printed
@@ -78,34 +84,51 @@ func (s *summary) read(r io.Reader) error {
 }
 
 func (s *summary) take(e event) {
-	key := [2]string{e.Package, e.Test}
 	switch e.Action {
-	case "output":
-		if !strings.HasPrefix(e.Output, "=== ") { // the runner's own "=== RUN TestX" and the like
-			s.output[key] = append(s.output[key], e.Output)
-		}
 	case "build-output":
 		fmt.Fprint(s.w, e.Output)
+		return
 	case "build-fail":
 		s.broken = true
+		return
+	}
+	p := s.packages[e.Package]
+	if p == nil {
+		p = &pkg{running: map[string][]string{}}
+		s.packages[e.Package] = p
+	}
+	switch e.Action {
+	case "run":
+		p.running[e.Test] = nil
+	case "output":
+		switch {
+		case strings.HasPrefix(e.Output, "=== "): // the runner's own "=== RUN TestX" and the like
+		case e.Test == "":
+			p.said = append(p.said, e.Output)
+		default:
+			p.running[e.Test] = append(p.running[e.Test], e.Output)
+		}
 	case "pass", "fail", "skip":
 		if e.Test == "" {
-			s.endPackage(e)
+			s.endPackage(e, p)
+			delete(s.packages, e.Package)
 		} else {
-			s.endTest(e)
+			s.endTest(e, p)
+			delete(p.running, e.Test)
 		}
-		delete(s.output, key)
 	}
 }
 
-func (s *summary) endTest(e event) {
-	said := s.output[[2]string{e.Package, e.Test}]
+func (s *summary) endTest(e event, p *pkg) {
+	said := p.running[e.Test]
 	switch e.Action {
 	case "pass":
 		s.passed++
+		p.passed = append(p.passed, said...)
 	case "fail":
 		s.failed++
-		fmt.Fprint(s.w, strings.Join(said, ""))
+		p.failed = true
+		s.print(said)
 	case "skip":
 		s.skipped++
 		s.skips = append(s.skips, fmt.Sprintf("%s %s: %s", e.Package, e.Test, reason(said)))
@@ -113,28 +136,32 @@ func (s *summary) endTest(e event) {
 }
 
 // endPackage prints the package's "ok" or "FAIL" line. A package that passed
-// says only that line; one without tests to run says nothing; a failed one
-// says all it has, which includes the tests a panic or a timeout cut off.
-func (s *summary) endPackage(e event) {
-	said := s.output[[2]string{e.Package, ""}]
-	if e.Action == "fail" {
-		s.broken = true
-		for key, cut := range s.output {
-			if key[0] == e.Package && key[1] != "" {
-				s.failed++
-				fmt.Fprint(s.w, strings.Join(cut, ""))
-				delete(s.output, key)
+// says only that line, and nothing if it has no tests to run. In a package
+// that failed, a test that has not ended was cut off by a panic, an exit or a
+// timeout; and where no test is to blame, everything said may tell why.
+func (s *summary) endPackage(e event, p *pkg) {
+	if e.Action != "fail" {
+		for _, line := range p.said {
+			if strings.HasPrefix(line, "ok ") && !strings.Contains(line, "[no tests to run]") {
+				fmt.Fprint(s.w, line)
 			}
 		}
-		fmt.Fprint(s.w, strings.Join(said, ""))
 		return
 	}
-	for _, line := range said {
-		if strings.HasPrefix(line, "ok ") && !strings.Contains(line, "[no tests to run]") {
-			fmt.Fprint(s.w, line)
-		}
+	s.broken = true
+	for _, test := range slices.Sorted(maps.Keys(p.running)) {
+		s.failed++
+		p.failed = true
+		s.print(p.running[test])
+		fmt.Fprintf(s.w, "--- CUT OFF: %s\n", test)
 	}
+	if !p.failed {
+		s.print(p.passed)
+	}
+	s.print(p.said)
 }
+
+func (s *summary) print(lines []string) { fmt.Fprint(s.w, strings.Join(lines, "")) }
 
 // finish prints the skips and the totals and reports whether the run is good.
 func (s *summary) finish(ci bool) bool {

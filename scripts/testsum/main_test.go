@@ -45,6 +45,12 @@ func TestSummary(t *testing.T) {
 		{Action: "output", Package: "r", Output: "FAIL\tr\t9s\n"},
 		{Action: "fail", Package: "r"},
 	}
+	race := []event{
+		{Action: "output", Package: "r", Test: "TestE", Output: "WARNING: DATA RACE\n"},
+		{Action: "pass", Package: "r", Test: "TestE"},
+		{Action: "output", Package: "r", Output: "FAIL\tr\t9s\n"},
+		{Action: "fail", Package: "r"},
+	}
 	build := []event{
 		{Action: "build-output", ImportPath: "s", Output: "s.go:1:1: undefined: x\n"},
 		{Action: "build-fail", ImportPath: "s"},
@@ -69,7 +75,9 @@ func TestSummary(t *testing.T) {
 			"ok  \tp\t0.1s\nok  \tq\t0.1s\nSKIP q TestB: b_test.go:9: no nginx here\n1 passed, 0 failed, 1 skipped\n"},
 		{"and fails in CI", [][]event{pass, skip}, true, false, "CI=true: a skipped test is a failure\n1 passed, 0 failed, 1 skipped\n"},
 		{"a failure says why", [][]event{fail, pass}, false, false, "    c_test.go:9: got 1, want 2\nFAIL\tr\t0.1s\nok  \tp\t0.1s\n1 passed, 1 failed, 0 skipped\n"},
-		{"a test cut off has failed", [][]event{cutOff}, false, false, "panic: test timed out\nFAIL\tr\t9s\n0 passed, 1 failed, 0 skipped\n"},
+		{"a test cut off has failed", [][]event{cutOff}, false, false, "panic: test timed out\n--- CUT OFF: TestD\nFAIL\tr\t9s\n0 passed, 1 failed, 0 skipped\n"},
+		{"a race outside its test", [][]event{race}, false, false,
+			"WARNING: DATA RACE\nFAIL\tr\t9s\na package failed outside its tests\n1 passed, 0 failed, 0 skipped\n"},
 		{"a build that failed", [][]event{pass, build}, false, false,
 			"s.go:1:1: undefined: x\nFAIL\ts [build failed]\na package failed outside its tests\n1 passed, 0 failed, 0 skipped\n"},
 		{"nothing ran", [][]event{empty}, false, false, "no test ran\n0 passed, 0 failed, 0 skipped\n"},

@@ -1,0 +1,458 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/freshet-go/freshet/internal/engine"
+)
+
+// A fill is one run of the handler and the response it writes, readable while
+// it grows. The handler writes into it through a recorder, on a goroutine of
+// its own. Every client, the one that began it too, reads from it at its own
+// pace, so that none waits for another and none is missed when it leaves.
+//
+// At the response header it is decided whether the response may be shared. If
+// not, or if later the body becomes too large, the fill is handed over: from
+// then on the handler writes straight to the client that began it, and all
+// others run the handler for themselves.
+type fill struct {
+	req    *http.Request // what the handler is given; a clone of the leader's
+	outer  http.Header   // fields that were set outside the cache
+	decide func(f *fill, status int, h http.Header) verdict
+	grow   func(n int64) bool // reserves bytes of the budget
+
+	// forward is the leader's Cache-Status if the response is handed over,
+	// without its detail; empty if there is to be none.
+	forward string
+
+	context *engine.Detached
+
+	mu      sync.Mutex
+	changed chan struct{} // closed at the next change; nil if nobody waits for it
+
+	interim   []interim // 1xx responses, before the header
+	verdict   verdict   // set with committed
+	committed bool
+	body      []byte // shared bytes so far; what was written is never changed
+	reserved  int64  // bytes of the budget taken for body
+	flushed   int    // the handler flushed when body had this length; -1 never
+	done      bool   // the handler has returned or crashed
+	replayed  bool   // the response came from the store
+	complete  bool   // it returned, and everything it promised was written
+
+	// handedOver: body has all bytes that are shared, those that follow go to
+	// leader alone.
+	handedOver bool
+	leader     http.ResponseWriter // while the client that began the fill is there
+	began      bool                // leader's header is written, or being written
+	direct     bool                // leader is the handler's to write to
+	hijacked   bool
+}
+
+// An interim is a 1xx response.
+type interim struct {
+	status int
+	header http.Header
+}
+
+// A verdict says what becomes of a response, as known at its header.
+type verdict struct {
+	status   int
+	fields   []field
+	upstream []string // Cache-Status of caches before this one
+	header   http.Header
+
+	shared   bool   // others than the leader may have it
+	private  string // why not
+	failed   bool   // an old response is to be used instead
+	byPolicy bool
+	vary     []string
+	age      time.Duration // initial age
+	times    func(now engine.Instant) engine.Times
+	length   int64 // declared Content-Length, -1 if none
+}
+
+// errLeft is what a handler's write returns when its only client is gone.
+var errLeft = errors.New("middleware: the client of this response has left")
+
+// broadcast wakes all who wait for a change. The caller holds mu.
+func (f *fill) broadcast() {
+	if f.changed != nil {
+		close(f.changed)
+		f.changed = nil
+	}
+}
+
+// next returns a channel that is closed at the next change. The caller holds mu.
+func (f *fill) next() <-chan struct{} {
+	if f.changed == nil {
+		f.changed = make(chan struct{})
+	}
+	return f.changed
+}
+
+// append adds shared bytes, or reports false if they would exceed limit or
+// the budget. The caller holds mu.
+func (f *fill) append(p []byte, limit int64) bool {
+	need := int64(len(f.body) + len(p))
+	if need > limit {
+		return false
+	}
+	if need > int64(cap(f.body)) {
+		size := need
+		if f.verdict.length >= need {
+			size = f.verdict.length // known: allocate once
+		} else if len(f.body) > 0 {
+			size = min(max(need, 2*int64(cap(f.body))), limit)
+		} else {
+			size = max(need, min(512, limit))
+		}
+		if !f.grow(size - f.reserved) {
+			return false
+		}
+		f.reserved = size
+		// A new array: readers keep what they hold of the old one.
+		body := make([]byte, len(f.body), size)
+		copy(body, f.body)
+		f.body = body
+	}
+	f.body = append(f.body, p...)
+	return true
+}
+
+// handOver makes the leader the only reader of what follows, and waits until
+// the leader's goroutine gives its ResponseWriter up. The caller holds mu,
+// which is released meanwhile. It returns nil if the leader is gone.
+func (f *fill) handOver() http.ResponseWriter {
+	f.handedOver = true
+	f.context.Lift()
+	f.broadcast()
+	for !f.direct && f.leader != nil {
+		next := f.next()
+		f.mu.Unlock()
+		<-next
+		f.mu.Lock()
+	}
+	return f.leader
+}
+
+// leave says that the leader's client is gone, or has all it will get.
+func (f *fill) leave() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leader = nil
+	f.broadcast()
+}
+
+// finish is called when the handler has returned (clean) or crashed.
+func (f *fill) finish(clean bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.done = true
+	f.complete = clean && f.committed &&
+		(f.verdict.length < 0 || f.verdict.length == int64(len(f.body)) || !bodyAllowed(f.verdict.status))
+	f.broadcast()
+}
+
+func bodyAllowed(status int) bool {
+	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+// replay fills f with a stored response.
+func (f *fill) replay(e *engine.Entry[object], now engine.Instant) bool {
+	s := e.Value.response
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.verdict = verdict{
+		status: s.status, fields: s.fields, upstream: s.upstream, header: s.header,
+		shared: true, byPolicy: e.Value.byPolicy, length: int64(len(s.body)),
+		age: now.Sub(e.Times.Stored) + s.initialAge,
+	}
+	if e.Value.variant != nil {
+		// Whoever joined this flight has the variant that it is for.
+		f.verdict.vary = nil
+	}
+	f.body = s.body
+	f.committed, f.replayed = true, true
+	f.broadcast()
+	return true
+}
+
+// whyPrivate returns why the response is not shared, "" if it is or is not
+// known not to be.
+func (f *fill) whyPrivate() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.verdict.private
+}
+
+// shared returns the bytes that all readers got of a handed-over response.
+func (f *fill) shared() []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.body
+}
+
+// over reports whether the handler has returned or crashed.
+func (f *fill) over() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.done
+}
+
+// begun reports whether the leader was sent a header.
+func (f *fill) begun() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.began || f.direct
+}
+
+// An ending says how reading a fill ended.
+type ending uint8
+
+const (
+	delivered    ending = iota // the client has the whole response
+	left                       // the client is gone
+	cutOff                     // the response broke off: the client must not take it for whole
+	refused                    // nothing was sent; this response is not for this client
+	useStale                   // nothing was sent; an old response is to be used
+	continueSelf               // the shared part was sent, the rest is not shared
+	waitedTooLong
+)
+
+// idleFlush is how long a reader that has caught up waits for more before it
+// flushes what the client's connection buffers. Most small responses are
+// complete by then, and go out at once with a Content-Length.
+const idleFlush = time.Millisecond
+
+// A reader delivers a fill to one client.
+type reader struct {
+	fill   *fill
+	w      http.ResponseWriter
+	ctx    context.Context // of the client
+	leader bool
+	limit  time.Duration         // to wait for the header, 0 = none
+	wants  func(v *verdict) bool // whether this client may have it; nil = yes
+	begin  func(v *verdict)      // sets the header fields and writes the header
+}
+
+// run delivers until the response or the client ends.
+func (rd *reader) run() ending {
+	if end, ok := rd.awaitHeader(); !ok {
+		return end
+	}
+	f := rd.fill
+	f.mu.Lock()
+	v := &f.verdict
+	if rd.leader && f.handedOver && len(f.body) == 0 {
+		return rd.lend() // with mu; the handler writes the header itself
+	}
+	f.began = f.began || rd.leader
+	f.mu.Unlock()
+	rd.begin(v)
+	return rd.body()
+}
+
+// awaitHeader waits for the response header, passing on interim responses.
+// It reports false if the header is not to be sent.
+func (rd *reader) awaitHeader() (ending, bool) {
+	f := rd.fill
+	var expired <-chan time.Time
+	if rd.limit > 0 {
+		timer := time.NewTimer(rd.limit)
+		defer timer.Stop()
+		expired = timer.C
+	}
+	sent := 0
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for {
+		switch {
+		case sent < len(f.interim):
+			i := f.interim[sent]
+			sent++
+			f.mu.Unlock()
+			writeInterim(rd.w, i)
+			f.mu.Lock()
+			continue
+		case f.committed && f.verdict.failed:
+			return useStale, false
+		case f.committed && !rd.leader && (!f.verdict.shared || f.handedOver && len(f.body) == 0 || rd.wants != nil && !rd.wants(&f.verdict)):
+			return refused, false
+		case f.committed || rd.leader && f.handedOver:
+			return 0, true
+		case f.done:
+			return cutOff, false
+		}
+		next := f.next()
+		f.mu.Unlock()
+		var end ending
+		stop := true
+		select {
+		case <-next:
+			stop = false
+		case <-rd.ctx.Done():
+			end = left
+		case <-expired:
+			end = waitedTooLong
+		case <-f.context.Done():
+			end, stop = cutOff, f.abandoned()
+		}
+		f.mu.Lock()
+		if stop {
+			return end, false
+		}
+	}
+}
+
+// abandoned waits a moment for the handler to end after its context has, and
+// reports whether it did not.
+func (f *fill) abandoned() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.committed || f.done {
+		return false
+	}
+	next := f.next()
+	timer := time.NewTimer(endGrace)
+	defer timer.Stop()
+	f.mu.Unlock()
+	select {
+	case <-next:
+		f.mu.Lock()
+		return false
+	case <-timer.C:
+		f.mu.Lock()
+		return !f.committed && !f.done
+	}
+}
+
+// endGrace is what a handler gets to answer after its context has ended, so
+// that a handler that answers 504 itself is heard.
+const endGrace = 50 * time.Millisecond
+
+// body sends the shared bytes.
+func (rd *reader) body() ending {
+	f := rd.fill
+	rc := http.NewResponseController(rd.w)
+	sent, unflushed := 0, true
+	f.mu.Lock()
+	for {
+		switch {
+		case sent < len(f.body):
+			chunk := f.body[sent:len(f.body):len(f.body)]
+			f.mu.Unlock()
+			n, err := rd.w.Write(chunk)
+			if err != nil {
+				return left
+			}
+			sent += n
+			unflushed = true
+			f.mu.Lock()
+			continue
+		case f.handedOver && rd.leader:
+			return rd.lend()
+		case f.handedOver:
+			f.mu.Unlock()
+			return continueSelf
+		case f.done && f.complete:
+			f.mu.Unlock()
+			return delivered
+		case f.done:
+			f.mu.Unlock()
+			return cutOff
+		}
+		next, flush := f.next(), f.flushed >= sent
+		f.mu.Unlock()
+		if end, ok := rd.idle(rc, next, flush, &unflushed); !ok {
+			return end
+		}
+		f.mu.Lock()
+	}
+}
+
+// idle waits for a change, and flushes before a longer wait.
+func (rd *reader) idle(rc *http.ResponseController, next <-chan struct{}, flush bool, unflushed *bool) (ending, bool) {
+	var wait <-chan time.Time
+	if *unflushed && !flush {
+		timer := time.NewTimer(idleFlush)
+		defer timer.Stop()
+		wait = timer.C
+	}
+	for {
+		if *unflushed && wait == nil {
+			*unflushed = false
+			_ = rc.Flush() // a writer that cannot flush does not buffer for long
+		}
+		select {
+		case <-next:
+			return 0, true
+		case <-wait:
+			wait = nil
+		case <-rd.ctx.Done():
+			return left, false
+		case <-rd.fill.context.Done():
+			if rd.fill.abandonedBody(next) {
+				return cutOff, false
+			}
+			return 0, true
+		}
+	}
+}
+
+// abandonedBody is abandoned for a response whose header is out.
+func (f *fill) abandonedBody(next <-chan struct{}) bool {
+	timer := time.NewTimer(endGrace)
+	defer timer.Stop()
+	select {
+	case <-next:
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// lend gives the leader's ResponseWriter to the handler until the handler has
+// returned. The caller holds mu. The client's leaving ends the handler's
+// context, as it would without a cache.
+func (rd *reader) lend() ending {
+	f := rd.fill
+	f.direct = true
+	f.broadcast()
+	gone := rd.ctx.Done()
+	for !f.done {
+		next := f.next()
+		f.mu.Unlock()
+		select {
+		case <-next:
+		case <-gone:
+			gone = nil
+			f.context.Cancel(rd.ctx.Err())
+		}
+		f.mu.Lock()
+	}
+	f.mu.Unlock()
+	return delivered
+}
+
+// writeInterim sends a 1xx response. Its fields are not those of the final one.
+func writeInterim(w http.ResponseWriter, i interim) {
+	h := w.Header()
+	before := make(map[string][]string, len(i.header))
+	for name, values := range i.header {
+		before[name] = h[name]
+		h[name] = values
+	}
+	w.WriteHeader(i.status)
+	for name, values := range before {
+		if values == nil {
+			delete(h, name)
+		} else {
+			h[name] = values
+		}
+	}
+}

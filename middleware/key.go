@@ -1,0 +1,164 @@
+package middleware
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// A key is everything of a request that decides which stored response may
+// answer it, before the response's own Vary. GET and HEAD share their keys,
+// other methods have none.
+//
+// All parts are compared as the client sent them: no case folding and no
+// cleaning of paths, since the handler may tell apart what such rules would
+// merge.
+type key struct {
+	tls     bool
+	host    string // the authority, with its port if the client sent one
+	path    string // URL.Path, decoded, as the handler sees it
+	rawPath string // URL.RawPath: /a%2Fb and /a/b have the same Path
+	target  string // the path of the request line, where it differs from path: see newKey
+	query   string // URL.RawQuery, or what Policy.Query makes of it
+	extra   string // values of Policy.Headers, each with its length
+}
+
+// newKey returns the key of r under the policy p.
+func newKey(r *http.Request, p *Policy) key {
+	k := key{
+		tls:     r.TLS != nil,
+		host:    r.Host,
+		path:    r.URL.Path,
+		rawPath: r.URL.RawPath,
+		query:   r.URL.RawQuery,
+	}
+	// Middleware between the server and the cache may have changed URL.Path,
+	// as http.StripPrefix does. Then two handlers under different prefixes
+	// see the same path, and only the request line tells them apart.
+	if t, ok := strings.CutPrefix(r.RequestURI, k.path); !ok || t != "" && t[0] != '?' {
+		k.target, _, _ = strings.Cut(r.RequestURI, "?")
+	}
+	if !p.Query.isZero() {
+		k.query = p.Query.normalise(k.query)
+	}
+	if len(p.Headers) > 0 {
+		k.extra = headerKey(p.Headers, r.Header)
+	}
+	return k
+}
+
+// hash mixes the parts into 64 bits. Every part is hashed with the seed, so
+// collisions cannot be made to order.
+func (k *key) hash(seed maphash.Seed) uint64 {
+	h := maphash.String(seed, k.path)
+	h = mix(h, maphash.String(seed, k.host))
+	if k.query != "" {
+		h = mix(h, maphash.String(seed, k.query)+1)
+	}
+	if k.rawPath != "" {
+		h = mix(h, maphash.String(seed, k.rawPath)+2)
+	}
+	if k.target != "" {
+		h = mix(h, maphash.String(seed, k.target)+3)
+	}
+	if k.extra != "" {
+		h = mix(h, maphash.String(seed, k.extra)+4)
+	}
+	if k.tls {
+		h = mix(h, 5)
+	}
+	return h
+}
+
+// mix combines two hashes so that their order matters. The multiplier is the
+// fractional part of the golden ratio, as in Fibonacci hashing.
+func mix(h, x uint64) uint64 {
+	h = (h ^ x) * 0x9E3779B97F4A7C15
+	return h ^ h>>32
+}
+
+// string encodes k injectively: each part with its length.
+func (k *key) string() string {
+	b := make([]byte, 0, 64+len(k.host)+len(k.path)+len(k.query)+len(k.rawPath)+len(k.target)+len(k.extra))
+	if k.tls {
+		b = append(b, 's')
+	}
+	for _, part := range []string{k.host, k.path, k.rawPath, k.target, k.query, k.extra} {
+		b = appendPart(b, part)
+	}
+	return string(b)
+}
+
+// clone returns a copy of k that does not keep the request's memory alive.
+func (k *key) clone() key {
+	c := *k
+	for _, s := range []*string{&c.host, &c.path, &c.rawPath, &c.target, &c.query, &c.extra} {
+		*s = strings.Clone(*s)
+	}
+	return c
+}
+
+func (k *key) size() int64 {
+	return int64(len(k.host) + len(k.path) + len(k.rawPath) + len(k.target) + len(k.query) + len(k.extra))
+}
+
+func appendPart(b []byte, part string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(part)))
+	return append(b, part...)
+}
+
+// headerKey encodes the values of the named fields, absent ones too.
+func headerKey(names []string, h http.Header) string {
+	var b []byte
+	for _, name := range names {
+		values := h[name]
+		b = binary.AppendUvarint(b, uint64(len(values)))
+		for _, v := range values {
+			b = appendPart(b, v)
+		}
+	}
+	return string(b)
+}
+
+// normalise returns the part of a raw query that counts. Parameters are split
+// at "&" only: a ";" is part of a value, as in package net/url, so a cloaked
+// parameter is not seen by one of key and handler alone.
+func (q *Query) normalise(raw string) string {
+	if q.isZero() || raw == "" {
+		return raw
+	}
+	type param struct{ name, pair string }
+	var params []param
+	for pair := range strings.SplitSeq(raw, "&") {
+		if pair == "" {
+			continue
+		}
+		name, _, _ := strings.Cut(pair, "=")
+		if decoded, err := url.QueryUnescape(name); err == nil {
+			name = decoded
+		}
+		if q.counts(name) {
+			params = append(params, param{name, pair})
+		}
+	}
+	// Stable: the order of the values of one name has a meaning.
+	slices.SortStableFunc(params, func(a, b param) int { return strings.Compare(a.name, b.name) })
+	pairs := make([]string, len(params))
+	for i, p := range params {
+		pairs[i] = p.pair
+	}
+	return strings.Join(pairs, "&")
+}
+
+func (q *Query) counts(name string) bool {
+	if len(q.Allow) > 0 {
+		return slices.Contains(q.Allow, name)
+	}
+	return !slices.ContainsFunc(q.Ignore, func(pattern string) bool {
+		prefix, any := strings.CutSuffix(pattern, "*")
+		return name == pattern || any && strings.HasPrefix(name, prefix)
+	})
+}

@@ -1,0 +1,277 @@
+// Package middleware is an in-process HTTP response cache for chi and net/http
+// routers. Import it as cachemw, since chi has a package middleware too:
+//
+//	import cachemw "github.com/freshet-go/freshet/middleware"
+//
+//	cache, err := cachemw.New(cachemw.Options{MaxBytes: 256 << 20})
+//	...
+//	r.With(cache.Handler(cachemw.Policy{TTL: time.Minute})).Get("/products/{id}", product)
+//
+// A fresh stored response is written at once. For a missing one the handler
+// runs once, however many clients ask, on a goroutine and a context of its
+// own; all of them read its response as it grows. A stale one is written at
+// once where that is allowed, and the handler runs behind it.
+//
+// # What is shared
+//
+// The cache follows the rules of RFC 9111 for shared caches: what they forbid
+// to store for everyone is neither stored nor given to those who wait for the
+// same run. When in doubt a response goes to the client that asked for it and
+// to nobody else. Requests that cannot be answered from a cache (methods other
+// than GET and HEAD, Authorization, Range, Upgrade, a body) run the handler
+// directly, with the ResponseWriter they came with.
+//
+// # What a handler may rely on
+//
+// It gets a clone of the first client's request without conditional fields,
+// whose context keeps all values (chi's route context is cloned) and ends
+// after Policy.FillTimeout instead of when that client leaves. If the response
+// turns out to belong to one client only, the context ends when that client
+// leaves. A panic reaches the goroutine of the client that began the run, with
+// its original value.
+package middleware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/freshet-go/freshet/internal/engine"
+)
+
+// Options configures a [Cache]. Only MaxBytes has to be set.
+type Options struct {
+	// MaxBytes bounds the bytes of everything held: stored responses with
+	// their keys and bookkeeping, and bodies being filled. At least 64 KiB.
+	// One response may take up to an eighth of it. The garbage collector's
+	// own overhead comes on top: set GOMEMLIMIT.
+	MaxBytes int64
+
+	// Name is the label "cache" of the metrics. Empty means "default".
+	Name string
+
+	// RefreshWorkers is how many refreshes may run behind stale responses at
+	// once. When all are busy, the stale response is served and its refresh
+	// is left to a later request. Zero means 16.
+	RefreshWorkers int
+
+	// Logger gets what no client can be told, such as a panic in a refresh.
+	// Nil means slog.Default().
+	Logger *slog.Logger
+}
+
+// minBytes leaves room for a response of 8 KiB in the window.
+const minBytes = 64 << 10
+
+// ErrClosed is returned by Purge on a closed cache.
+var ErrClosed = errors.New("middleware: cache is closed")
+
+// A Cache holds responses of any number of routes. It is made by [New] and
+// must be closed after use. All methods may be called concurrently.
+type Cache struct {
+	opts    Options
+	seed    maphash.Seed
+	store   *engine.Cache[lookup, object]
+	flights engine.Flights[*fill]
+	pool    *engine.Pool
+	metrics *cacheMetrics
+
+	refreshes, refreshSkips, panics atomic.Uint64
+	counts                          [outcomes]atomic.Uint64
+	origins                         atomic.Uint64
+
+	closing sync.Once
+	closed  atomic.Bool
+	closeOK error // written in closing
+}
+
+// New returns an empty cache, or an error that names each bad option.
+func New(o Options) (*Cache, error) {
+	var errs []error
+	if o.MaxBytes < minBytes {
+		errs = append(errs, fmt.Errorf("middleware: Options.MaxBytes: %d: must be at least %d bytes", o.MaxBytes, minBytes))
+	}
+	if o.RefreshWorkers < 0 {
+		errs = append(errs, fmt.Errorf("middleware: Options.RefreshWorkers: %d: must not be negative", o.RefreshWorkers))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if o.RefreshWorkers == 0 {
+		o.RefreshWorkers = 16
+	}
+	if o.Name == "" {
+		o.Name = "default"
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	store, err := engine.New(engine.Config[lookup, object]{MaxBytes: o.MaxBytes, Match: match})
+	if err != nil {
+		return nil, fmt.Errorf("middleware: Options.%w", err)
+	}
+	return &Cache{
+		opts:    o,
+		seed:    maphash.MakeSeed(),
+		store:   store,
+		pool:    engine.NewPool(o.RefreshWorkers),
+		metrics: newCacheMetrics(o.Name),
+	}, nil
+}
+
+// CheckPolicy returns the error that [Cache.Handler] would panic with.
+func (c *Cache) CheckPolicy(p Policy) error {
+	_, err := p.withDefaults(c.store.MaxEntry())
+	return err
+}
+
+// Handler returns a middleware that caches the responses of the handlers it
+// wraps, as p says. It panics if p is not valid; [Cache.CheckPolicy] tells
+// before.
+//
+// Mount it per route, inside of anything that depends on the single client
+// (authentication, rate limits, compression) and outside of what is to be
+// saved.
+func (c *Cache) Handler(p Policy) func(http.Handler) http.Handler {
+	p, err := p.withDefaults(c.store.MaxEntry())
+	if err != nil {
+		panic(err)
+	}
+	return func(next http.Handler) http.Handler {
+		h := &handler{cache: c, policy: p, next: next}
+		if p.Name != "" {
+			h.metrics = c.metrics.route(p.Name)
+		}
+		return h
+	}
+}
+
+// Purge removes what is stored under a URL, with all variants, for GET and
+// HEAD: an absolute URL with the scheme, authority, path and query that
+// clients send. After it has returned, nothing is served that was generated
+// before, not even by a run of the handler that was under way. Under
+// Policy.Headers, or behind middleware that changes the request's URL, keys
+// hold more than a URL, and Purge does not reach them.
+func (c *Cache) Purge(rawURL string) error {
+	if c.closed.Load() {
+		return ErrClosed
+	}
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return fmt.Errorf("middleware: Purge: %w", err)
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("middleware: Purge: %q: not an absolute http or https URL", rawURL)
+	}
+	path := u.EscapedPath()
+	if path == "" {
+		path, u.Path = "/", "/"
+	}
+	k := key{tls: u.Scheme == "https", host: u.Host, path: u.Path, rawPath: u.RawPath, query: u.RawQuery}
+	if path != k.path {
+		k.target = path
+	}
+	c.purge(k)
+	return nil
+}
+
+func (c *Cache) purge(k key) {
+	hash := k.hash(c.seed)
+	flight := k.string()
+	c.flights.Doom(flightHash(c.seed, flight), flight)
+	q := lookup{key: k}
+	e := c.store.Get(hash, q)
+	c.store.Delete(hash, q)
+	if e == nil || e.Value.variants == nil {
+		return
+	}
+	// Without the entry above none of these can be found by a new request;
+	// what fills for them is still to be kept from bringing it back.
+	for _, v := range e.Value.variants.all() {
+		f := variantFlight(flight, v)
+		c.flights.Doom(flightHash(c.seed, f), f)
+		c.store.Delete(v.hash, lookup{variant: v})
+	}
+}
+
+// variantFlight names the flight of one variant.
+func variantFlight(flight string, v *variant) string {
+	return string(appendPart([]byte(flight), "vary")) + v.values
+}
+
+// PurgeAll removes everything, as Purge does, in a time that does not depend
+// on how much is stored.
+func (c *Cache) PurgeAll() { c.store.Flush() }
+
+// Stats are counts since the cache was made, and its size now.
+type Stats struct {
+	Hits        uint64 // answered from the store, fresh
+	Stale       uint64 // answered from the store, stale
+	Coalesced   uint64 // answered from the handler's run for another request
+	Misses      uint64 // answered from a run of the handler begun for the request
+	Bypassed    uint64 // passed to the handler without looking for anything to share
+	Errors      uint64 // answered by the cache itself with 503 or 504
+	OriginCalls uint64 // runs of handlers, refreshes included
+
+	Refreshes    uint64 // runs begun behind a stale response
+	RefreshSkips uint64 // refreshes left out because all workers were busy
+	Panics       uint64 // panics of handlers that no client's goroutine could take
+	Evictions    uint64 // entries that made room for others
+	Refusals     uint64 // verdicts of the store's policy against a new entry
+
+	Entries     int64 // entries held, also expired ones not yet swept
+	Bytes       int64 // their cost and that of bodies being filled, at most MaxBytes
+	WindowBytes int64 // of these, being filled or in the admission window
+	MaxBytes    int64
+}
+
+// Stats returns a snapshot.
+func (c *Cache) Stats() Stats {
+	u := c.store.Usage()
+	return Stats{
+		Hits:         c.counts[outcomeHit].Load(),
+		Stale:        c.counts[outcomeStale].Load(),
+		Coalesced:    c.counts[outcomeCoalesced].Load(),
+		Misses:       c.counts[outcomeMiss].Load(),
+		Bypassed:     c.counts[outcomePass].Load(),
+		Errors:       c.counts[outcomeError].Load(),
+		OriginCalls:  c.origins.Load(),
+		Refreshes:    c.refreshes.Load(),
+		RefreshSkips: c.refreshSkips.Load(),
+		Panics:       c.panics.Load(),
+		Evictions:    u.Evictions,
+		Refusals:     u.Refusals,
+		Entries:      u.Entries,
+		Bytes:        u.Bytes,
+		WindowBytes:  u.WindowBytes,
+		MaxBytes:     u.MaxBytes,
+	}
+}
+
+// closeTimeout is how long Close waits for refreshes that are under way. Their
+// contexts have ended by then.
+const closeTimeout = 5 * time.Second
+
+// Close ends all runs of handlers, waits up to five seconds for refreshes to
+// return, and frees what is stored. Its error says that some did not. From
+// then on handlers run uncached. Close may be called more than once.
+func (c *Cache) Close() error {
+	c.closing.Do(func() {
+		c.closed.Store(true)
+		c.flights.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		if err := c.pool.Close(ctx); err != nil {
+			c.closeOK = fmt.Errorf("middleware: refreshes still running %v after Close: %w", closeTimeout, err)
+		}
+		c.store.Close()
+	})
+	return c.closeOK
+}

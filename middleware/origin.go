@@ -1,0 +1,416 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/rfc9111"
+)
+
+// Reasons why a response was not stored or nothing could be used: the detail
+// parameter of Cache-Status, and a label of metrics. Those of package rfc9111
+// are added to them.
+const (
+	reasonMethod        = "method"
+	reasonBody          = "body"
+	reasonAuthorization = "authorization"
+	reasonRange         = "range"
+	reasonUpgrade       = "upgrade"
+	reasonCookie        = "cookie"
+	reasonTooLarge      = "too-large"
+	reasonVariants      = "variants"
+	reasonFlush         = "flush"
+	reasonHijack        = "hijack"
+	reasonEmpty         = "empty"
+	reasonEventStream   = "event-stream"
+	reasonIncomplete    = "incomplete"
+	reasonPanic         = "panic"
+	reasonPurged        = "purged"
+	reasonClosed        = "closed"
+	reasonError         = "error"
+)
+
+// passFor is how long it is remembered that a key's responses are not shared,
+// so that its requests need not wait for each other to find out (hit-for-miss).
+const passFor = 5 * time.Second
+
+// failing backoff of refreshes: doubled from base up to limit.
+const (
+	backoffBase  = time.Second
+	backoffLimit = 32 * time.Second
+)
+
+// join joins the run of the handler for x's key, or begins one.
+func (x *exchange) join(attached bool) (*engine.Ticket[*fill], error) {
+	c := x.cache
+	run := *x // the request goes on with x, and may be over before the run is
+	run.w = nil
+	name := x.q.key.string()
+	if x.q.variant != nil {
+		name = variantFlight(name, x.q.variant)
+	}
+	return c.flights.Join(x.r.Context(), flightHash(c.seed, name), name, engine.Start[*fill]{
+		Timeout: x.policy.FillTimeout,
+		Keep:    true, // until the header says that nobody else will have it
+		Gen:     c.store.Generation,
+		Joins:   func(f *engine.Flight[*fill]) bool { return c.store.Current(f.Gen) },
+		State:   func(f *engine.Flight[*fill]) *fill { return x.newFill(f, &run, attached) },
+		Run:     func(f *engine.Flight[*fill]) { run.run(f) },
+	})
+}
+
+// newFill makes the fill of a flight. It runs on the request's own goroutine,
+// while its chi route context is certain to be its own.
+func (x *exchange) newFill(fl *engine.Flight[*fill], run *exchange, attached bool) *fill {
+	f := &fill{
+		context: fl.Context,
+		flushed: -1,
+		grow:    x.cache.store.Reserve,
+		outer:   http.Header{},
+	}
+	f.verdict.length = -1
+	if attached {
+		f.leader = x.w
+		f.outer = x.w.Header().Clone()
+		if !x.policy.HideStatus {
+			f.forward = "freshet; fwd=" + x.reason
+		}
+	}
+	f.decide = run.decide
+	f.req = x.detach(fl.Context)
+	return f
+}
+
+// detach returns the request that the handler is given: one that asks for the
+// whole response, on the run's own context.
+func (x *exchange) detach(ctx context.Context) *http.Request {
+	if rc := chi.RouteContext(ctx); rc != nil {
+		// chi takes the context back when the request is over (chi #993).
+		ctx = context.WithValue(ctx, chi.RouteCtxKey, rc.Clone())
+	}
+	if ctx.Value(http.ServerContextKey) == nil {
+		// httputil.ReverseProxy reports a response that broke off only where
+		// it believes itself in a server.
+		ctx = context.WithValue(ctx, http.ServerContextKey, &http.Server{})
+	}
+	r := x.r.Clone(ctx)
+	r.Body = http.NoBody
+	r.Method = http.MethodGet
+	rfc9111.StripConditional(r.Header)
+	if !x.policy.Query.isZero() {
+		r.URL.RawQuery = x.q.key.query
+	}
+	return r
+}
+
+// run runs the handler and stores its response if it may be.
+func (x *exchange) run(fl *engine.Flight[*fill]) {
+	f := fl.State
+	c := x.cache
+	rec := newRecorder(f, x.policy.MaxBodyBytes)
+	clean := false
+	defer func() {
+		rec.finish(clean)
+		x.settle(fl, clean)
+	}()
+	// Look again: another run may have ended between the look at the store
+	// and the joining. Its response is played into this fill.
+	if e := c.store.Get(x.hash, x.q); e != nil && e.Value.response != nil && e.Times.State(c.store.Now()) == engine.Fresh {
+		if f.replay(e, c.store.Now()) {
+			clean = true
+			return
+		}
+	}
+	defer func() { x.origin(x.route(f.req)) }()
+	x.next.ServeHTTP(rec, f.req)
+	clean = true
+}
+
+// decide is the verdict on a response, as known at its header.
+func (x *exchange) decide(f *fill, status int, h http.Header) verdict {
+	now := x.cache.store.Now()
+	wall := time.Now()
+	h = h.Clone()
+	rfc9111.Canonicalise(h)
+	own := newFields(h, f.outer)
+	header := headerOf(own)
+	date, ok := rfc9111.ParseDate(header.Get("Date"), wall)
+	if !ok { // a handler that sets none, as is normal in chi
+		date = wall
+		own = append(own, field{name: "Date", values: []string{wall.UTC().Format(http.TimeFormat)}})
+	}
+	v := verdict{status: status, length: -1, upstream: header["Cache-Status"]}
+	if n, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
+		v.length = n
+	}
+	if x.old != nil && serverError(status) && x.old.Times.Usable(now) {
+		v.failed = true
+		return v
+	}
+	x.judge(f, &v, header, date, now, wall)
+	stored := headerOf(own)
+	rfc9111.StripConnection(stored)
+	v.fields = slices.DeleteFunc(own, func(f field) bool {
+		// Age is made anew for each answer, and Cache-Status is added to.
+		return stored[f.name] == nil || f.name == "Age" || f.name == "Cache-Status"
+	})
+	v.header = headerOf(v.fields)
+	return v
+}
+
+// judge says whether v may be shared, and for how long. header is all that the
+// handler has set.
+func (x *exchange) judge(f *fill, v *verdict, header http.Header, date time.Time, now engine.Instant, wall time.Time) {
+	cc := rfc9111.ParseCacheControl(header["Cache-Control"])
+	ageValue, _ := rfc9111.ParseAge(header["Age"])
+	v.age = rfc9111.InitialAge(ageValue, date, wall.Add(-now.Sub(x.began)), wall)
+	fresh := rfc9111.Lifetime(header, cc, date, wall)
+	ttl, hasTTL := x.ttl(f, v.status)
+	windows := rfc9111.StaleWindows{WhileRevalidate: x.policy.StaleWhileRevalidate, IfError: x.policy.StaleIfError}
+	reason := rfc9111.Store(rfc9111.StoreInput{
+		Method:    http.MethodGet,
+		Request:   f.req.Header,
+		Status:    v.status,
+		Header:    header,
+		Control:   cc,
+		Freshness: fresh,
+		Age:       v.age,
+		HasTTL:    hasTTL,
+		Stale:     windows,
+	})
+	v.vary, _ = rfc9111.VaryFields(header)
+	switch {
+	case reason != rfc9111.Storable:
+		v.private = string(reason)
+	case len(rfc9111.StripFields(cc)) > 0:
+		// The first client must get these fields, and nobody else.
+		v.private = string(rfc9111.ReasonPrivate)
+	case eventStream(header.Get("Content-Type")):
+		v.private = reasonEventStream
+	}
+	v.shared = v.private == ""
+	lifetime := fresh.Lifetime - v.age
+	if v.byPolicy = !fresh.Explicit; v.byPolicy {
+		lifetime = ttl
+	}
+	windows = rfc9111.Stale(cc, windows)
+	if over := -lifetime; over > 0 { // stale on arrival: part of the windows is gone
+		windows.WhileRevalidate -= over
+		windows.IfError -= over
+	}
+	v.times = func(now engine.Instant) engine.Times {
+		return engine.NewTimes(now, lifetime, windows.WhileRevalidate, windows.IfError)
+	}
+}
+
+// ttl returns the lifetime that the policy gives to a response without one.
+func (x *exchange) ttl(f *fill, status int) (time.Duration, bool) {
+	if f.req.Header["Cookie"] != nil {
+		return 0, false
+	}
+	if _, named := x.policy.StatusTTL[status]; !named && !rfc9111.HeuristicStatus(status) {
+		return 0, false
+	}
+	return x.policy.ttl(status)
+}
+
+func eventStream(contentType string) bool {
+	mime, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(mime), "text/event-stream")
+}
+
+// serverError reports whether status is one that stale-if-error is for
+// (RFC 5861 4).
+func serverError(status int) bool {
+	switch status {
+	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+// settle stores what a run has brought, and gives back what it has reserved.
+func (x *exchange) settle(fl *engine.Flight[*fill], clean bool) {
+	f := fl.State
+	c := x.cache
+	f.mu.Lock()
+	v := f.verdict
+	body, reserved := f.body, f.reserved
+	store := v.shared && f.complete && !f.handedOver && !f.replayed
+	f.reserved = 0
+	f.mu.Unlock()
+	reason := v.private
+	switch {
+	case store:
+		if fl.Publish(func() { store = x.publish(fl, &v, body, reserved) }) {
+			if store {
+				return
+			}
+			reason = reasonTooLarge
+		} else {
+			c.store.Release(reserved)
+			reason = reasonPurged
+			if fl.Context.Err() != nil {
+				reason = reasonIncomplete
+			}
+		}
+	default:
+		c.store.Release(reserved)
+		switch {
+		case f.replayed:
+			return
+		case !clean:
+			reason = reasonPanic
+		case v.failed:
+			reason = reasonError
+		case reason == "":
+			reason = reasonIncomplete
+		}
+		if clean && !v.failed && v.private != "" && v.private != reasonEmpty {
+			fl.Publish(func() { x.remember(fl, v.private) })
+		}
+		if x.old != nil && (!clean || v.failed) {
+			x.old.Failed(c.store.Now(), backoffBase, backoffLimit)
+		}
+	}
+	c.metrics.notStored(reason)
+}
+
+// publish stores a complete response, under its variant if it has one.
+func (x *exchange) publish(fl *engine.Flight[*fill], v *verdict, body []byte, reserved int64) bool {
+	c := x.cache
+	if cap(body)-len(body) > len(body)/8+512 {
+		body = append(make([]byte, 0, len(body)), body...)
+	}
+	s := &response{
+		status: v.status, fields: v.fields, header: v.header, upstream: v.upstream,
+		body: body[:len(body):len(body)], initialAge: v.age, date: time.Now(),
+	}
+	if bodyAllowed(v.status) && v.length < 0 {
+		value := []string{strconv.Itoa(len(body))}
+		s.fields = append(s.fields[:len(s.fields):len(s.fields)], field{name: "Content-Length", values: value})
+	}
+	now := c.store.Now()
+	o := object{key: x.q.key.clone(), response: s, byPolicy: v.byPolicy, metrics: x.route(fl.State.req)}
+	hash := x.q.key.hash(c.seed)
+	times := v.times(now)
+	if x.q.variant != nil || len(v.vary) > 0 {
+		vr := x.variantFor(fl, v, times, hash)
+		if vr == nil {
+			c.store.Release(reserved)
+			return false
+		}
+		o.variant, o.key, hash = vr, key{}, vr.hash
+	}
+	cost := c.store.Overhead() + s.size() + o.key.size()
+	if x.q.variant != nil {
+		cost += int64(len(x.q.variant.values))
+	}
+	return c.store.Put(hash, &engine.Entry[object]{Value: o, Times: times, Gen: fl.Gen}, cost, reserved)
+}
+
+// variantFor returns the variant under which a response that varies is stored,
+// and makes sure that it can be found: the object of the key must name the
+// fields. If it names others, it is replaced by one that names all of them,
+// since a response that is kept apart by too many fields is right, and one
+// that is kept apart by too few is another's.
+func (x *exchange) variantFor(fl *engine.Flight[*fill], v *verdict, times engine.Times, hash uint64) *variant {
+	c := x.cache
+	q := lookup{key: x.q.key}
+	fields := v.vary
+	var known *variants
+	if e := c.store.Get(hash, q); e != nil && e.Value.variants != nil {
+		known = e.Value.variants
+		fields = union(known.fields, fields)
+		if !known.covers(v.vary) {
+			known = nil
+		}
+	} else if x.q.variant != nil {
+		return nil // what it belonged to was purged, or made room for others
+	}
+	alive := func(vr *variant) bool { return c.store.Get(vr.hash, lookup{variant: vr}) != nil }
+	if known == nil {
+		known = newVariants(fields, x.policy.MaxVariants)
+	}
+	found := known.add(fl.State.req.Header, alive)
+	if found == nil {
+		return nil
+	}
+	// Put again each time, so that it lives as long as its responses.
+	k := x.q.key.clone()
+	cost := c.store.Overhead() + k.size() + int64(x.policy.MaxVariants)*96 + maxVariantBytes
+	if !c.store.Put(hash, &engine.Entry[object]{
+		Value: object{key: k, variants: known, metrics: x.route(fl.State.req)},
+		Times: engine.NewTimes(times.Stored, times.Horizon().Sub(times.Stored), 0, 0),
+		Gen:   c.store.Generation(),
+	}, cost, 0) {
+		return nil
+	}
+	return found
+}
+
+// remember notes for a while that responses are not shared.
+func (x *exchange) remember(fl *engine.Flight[*fill], why string) {
+	c := x.cache
+	o := object{key: x.q.key.clone(), private: why, metrics: x.route(fl.State.req)}
+	if x.q.variant != nil {
+		o.key, o.variant = key{}, x.q.variant
+	}
+	c.store.Put(x.hash, &engine.Entry[object]{
+		Value: o,
+		Times: engine.NewTimes(c.store.Now(), passFor, 0, 0),
+		Gen:   fl.Gen,
+	}, c.store.Overhead()+o.key.size(), 0)
+}
+
+// refresh has the handler run behind a stale response, unless that is being
+// done, has just failed, or all workers are busy.
+func (x exchange) refresh(e *engine.Entry[object]) {
+	c := x.cache
+	if !e.BeginRefresh(x.began) {
+		return
+	}
+	if !c.pool.Acquire() {
+		c.refreshSkips.Add(1)
+		e.EndRefresh()
+		return
+	}
+	x.old, x.reason = e, "stale"
+	t, err := x.join(false)
+	if err != nil || !t.Leader {
+		e.EndRefresh()
+		c.pool.Release()
+		if err == nil {
+			t.Leave()
+		}
+		return
+	}
+	c.refreshes.Add(1)
+	go func() { // as long as the run, which is bounded by FillTimeout
+		defer c.pool.Release()
+		defer e.EndRefresh()
+		defer t.Leave()
+		if err := t.Wait(context.Background(), 0); err != nil {
+			e.Failed(c.store.Now(), backoffBase, backoffLimit)
+		} else if crash := t.Crash(); crash != nil && !errors.Is(crashError(crash), http.ErrAbortHandler) {
+			c.panics.Add(1)
+			c.opts.Logger.Error("handler panicked in a refresh", "panic", crash.Value, "path", t.State.req.URL.Path, "stack", string(crash.Stack))
+		}
+	}()
+}
+
+func crashError(c *engine.Crash) error {
+	if err, ok := c.Value.(error); ok {
+		return err
+	}
+	return fmt.Errorf("%v", c.Value)
+}

@@ -1,0 +1,153 @@
+package middleware
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/freshet-go/freshet/internal/engine"
+)
+
+// A lookup is what a request asks the store for: the object of a key, or of
+// one variant of it.
+type lookup struct {
+	key     key
+	variant *variant // nil for the object of the key itself
+}
+
+// An object is what is stored: under a key, a response, or the knowledge which
+// fields its responses vary by, or that they cannot be shared; under a
+// variant, a response or that it cannot be shared.
+// It is immutable but for the cached lines of its response.
+type object struct {
+	key      key
+	variant  *variant
+	response *response
+	variants *variants
+	private  string // why responses are not shared, if that is what is known
+
+	// byPolicy says that the response's freshness comes from the policy
+	// alone, so that it does not answer requests with a Cookie.
+	byPolicy bool
+
+	metrics *routeMetrics
+}
+
+// match reports whether o is what q asks for.
+func match(q lookup, o *object) bool {
+	return q.variant == o.variant && (q.variant != nil || q.key == o.key)
+}
+
+// A field is one header field of a stored response. Values are shared by all
+// who get the response, clipped so that appending to them copies.
+type field struct {
+	name   string
+	values []string
+	add    bool // to the values that are set outside the cache, instead of replacing them
+}
+
+// A response is complete and immutable. What is sent with it beside the fields
+// changes once a second and is kept in lines.
+type response struct {
+	status int
+	fields []field
+	header http.Header // the same fields, for rules that look them up
+	body   []byte
+
+	initialAge time.Duration // corrected_initial_age (RFC 9111 4.2.3) when stored
+	date       time.Time
+	upstream   []string // Cache-Status members of caches before this one
+
+	lines atomic.Pointer[lines]
+}
+
+// lines are the Age and Cache-Status values of a response at some second of
+// its age, made once for all hits within it.
+type lines struct {
+	second int64
+	age    []string
+	status []string
+}
+
+// linesAt returns the lines for a hit at now.
+func (s *response) linesAt(t engine.Times, now engine.Instant) *lines {
+	second := int64((now.Sub(t.Stored) + s.initialAge) / time.Second)
+	if l := s.lines.Load(); l != nil && l.second == second {
+		return l
+	}
+	lifetime := int64((t.FreshUntil.Sub(t.Stored) + s.initialAge) / time.Second)
+	l := &lines{
+		second: second,
+		age:    clip(strconv.FormatInt(second, 10)),
+		status: slices.Clip(append(slices.Clone(s.upstream), "freshet; hit; ttl="+strconv.FormatInt(lifetime-second, 10))),
+	}
+	s.lines.Store(l)
+	return l
+}
+
+func clip(values ...string) []string { return slices.Clip(values) }
+
+// writeFields sets the response's fields in h.
+func (s *response) writeFields(h http.Header) { setFields(h, s.fields) }
+
+func setFields(h http.Header, fields []field) {
+	for i := range fields {
+		f := &fields[i]
+		if f.add {
+			h[f.name] = append(h[f.name], f.values...)
+		} else {
+			h[f.name] = f.values
+		}
+	}
+}
+
+// size is what the response costs: its body, its fields and their slices.
+func (s *response) size() int64 {
+	const (
+		self     = 256 // the structs and the lines
+		perField = 160 // a field, its slot in the header map, a slice header
+		perValue = 16  // a string header
+	)
+	n := int64(self + cap(s.body))
+	for _, f := range s.fields {
+		n += perField + int64(len(f.name))
+		for _, v := range f.values {
+			n += perValue + int64(len(v))
+		}
+	}
+	return n
+}
+
+// newFields returns what the handler set in h beyond what was set outside the
+// cache before it ran: that belongs to the first client alone.
+func newFields(h, outer http.Header) []field {
+	var fields []field
+	for name, values := range h {
+		before, had := outer[name]
+		if had && slices.Equal(values, before) || len(values) == 0 {
+			continue
+		}
+		add := had && len(values) > len(before) && slices.Equal(values[:len(before)], before)
+		if add {
+			values = values[len(before):]
+		}
+		copied := make([]string, len(values))
+		for i, v := range values {
+			copied[i] = strings.Clone(v) // values may be parts of much larger strings
+		}
+		fields = append(fields, field{name: name, values: copied, add: add})
+	}
+	slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
+	return fields
+}
+
+func headerOf(fields []field) http.Header {
+	h := make(http.Header, len(fields))
+	for _, f := range fields {
+		h[f.name] = f.values
+	}
+	return h
+}

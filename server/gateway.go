@@ -1,0 +1,153 @@
+package server
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	cachemw "github.com/freshet-go/freshet/middleware"
+	"github.com/go-chi/chi/v5"
+)
+
+// gateway routes requests through the cache to upstreams. The router is
+// replaced as a whole: a request finishes on the one it came in on.
+type gateway struct {
+	cache *cachemw.Cache
+	log   *slog.Logger
+	bufs  bufferPool
+
+	current atomic.Pointer[routing]
+
+	mu sync.Mutex // guards replacing current
+}
+
+// routing is one generation of routes. It is never changed once in use.
+type routing struct {
+	mux       http.Handler
+	upstreams map[string]*upstream
+}
+
+// ServeHTTP serves the routes of the configuration last applied.
+func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.current.Load().mux.ServeHTTP(w, r)
+}
+
+// apply puts the routes of c in place, or returns an error and changes
+// nothing. Upstreams whose settings are the same keep their connections. The
+// cache stays, with all it holds.
+func (g *gateway) apply(c Config) error {
+	c = c.withDefaults()
+	if err := c.validate(g.cache.CheckPolicy); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	old := g.current.Load()
+	next := &routing{upstreams: make(map[string]*upstream)}
+	for _, uc := range c.Upstreams {
+		if old != nil && old.upstreams[uc.Name] != nil && old.upstreams[uc.Name].config == uc {
+			next.upstreams[uc.Name] = old.upstreams[uc.Name]
+			continue
+		}
+		u, err := newUpstream(uc, &g.bufs, g.log)
+		if err != nil {
+			return fmt.Errorf("server: upstream %s: %w", uc.Name, err)
+		}
+		next.upstreams[uc.Name] = u
+	}
+	mux := chi.NewRouter()
+	mux.Use(admit)
+	mux.NotFound(func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound) })
+	for _, r := range c.Routes {
+		h := stripPrefix(r.StripPrefix, next.upstreams[r.Upstream])
+		mux.With(g.cache.Handler(r.Policy)).Handle(r.Pattern, h)
+	}
+	next.mux = mux
+	g.current.Store(next)
+	if old != nil {
+		for name, u := range old.upstreams {
+			if next.upstreams[name] != u {
+				u.retire()
+			}
+		}
+	}
+	return nil
+}
+
+// close ends idle connections, and those in use when their exchanges end.
+func (g *gateway) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, u := range g.current.Load().upstreams {
+		u.retire()
+	}
+}
+
+// admit prepares a request for routing.
+func admit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.Method {
+		case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
+			http.MethodDelete, http.MethodOptions, http.MethodTrace:
+		case http.MethodConnect:
+			// A tunnel to wherever the client likes is not a gateway's work.
+			refuse(w, http.StatusNotImplemented)
+			return
+		default:
+			// chi answers 405 to methods it does not know, and the list of
+			// those it knows is global. Routes take all methods alike, so
+			// any name finds them; the request keeps its own.
+			chi.RouteContext(r.Context()).RouteMethod = http.MethodPost
+		}
+		if hasDotSegment(r.URL.Path) {
+			refuse(w, http.StatusBadRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// hasDotSegment reports whether an upstream might take the (decoded) path for
+// another one than it was routed by: /public/../private would be matched by
+// /public/* and answered by /private. Clients remove such segments themselves
+// (RFC 3986 5.2.4).
+func hasDotSegment(path string) bool {
+	if !strings.Contains(path, "/.") {
+		return false
+	}
+	for segment := range strings.SplitSeq(path, "/") {
+		if segment == "." || segment == ".." {
+			return true
+		}
+	}
+	return false
+}
+
+// stripPrefix hands h the request without a prefix of its path. The prefix
+// holds nothing that could be encoded, so it stands in both forms of the path
+// if it stands in the one that was routed by.
+func stripPrefix(prefix string, h http.Handler) http.Handler {
+	if prefix == "" {
+		return h
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u := *r.URL
+		u.Path = withSlash(strings.TrimPrefix(u.Path, prefix))
+		if u.RawPath != "" {
+			u.RawPath = withSlash(strings.TrimPrefix(u.RawPath, prefix))
+		}
+		out := *r
+		out.URL = &u
+		h.ServeHTTP(w, &out)
+	})
+}
+
+func withSlash(path string) string {
+	if strings.HasPrefix(path, "/") {
+		return path
+	}
+	return "/" + path
+}

@@ -1,0 +1,159 @@
+package server
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"strconv"
+	"time"
+
+	cachemw "github.com/freshet-go/freshet/middleware"
+	"github.com/goccy/go-yaml/ast"
+)
+
+// maxFile bounds a configuration file, in bytes.
+const maxFile = 4 << 20
+
+// Load reads a configuration file, as [Parse] does.
+func Load(path string) (Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("server: %w", err)
+	}
+	defer f.Close()
+	src, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return Config{}, fmt.Errorf("server: %w", err)
+	}
+	if len(src) > maxFile {
+		return Config{}, fmt.Errorf("server: %s: larger than %d bytes", path, maxFile)
+	}
+	return Parse(path, src)
+}
+
+// Parse reads a configuration in YAML. It is strict: an unknown key, a value
+// of the wrong kind, a key or route that comes twice, a route to an upstream
+// that does not exist, or a bad policy is an error. All errors found are
+// returned together, each a [*ConfigError] with its line and column in the
+// file called name.
+func Parse(name string, src []byte) (Config, error) {
+	d := &decoder{
+		errorList: &errorList{where: places{file: name, at: make(map[string]place)}},
+		anchors:   make(map[string]ast.Node),
+	}
+	var c Config
+	if top := d.parseYAML(src); top != nil {
+		d.mark("", top)
+		decodeFields(d, "", top, configFields, &c)
+	}
+	// What has the wrong type was left zero, so a value may be reported as
+	// missing that was only unreadable. Only one kind of error at a time.
+	if err := d.err(); err != nil {
+		return Config{}, err
+	}
+	c.where = d.where
+	if err := c.Validate(); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+var configFields = []field[Config]{
+	{"listen", func(d *decoder, p string, n ast.Node, c *Config) { c.Listen = d.str(p, n) }},
+	{"admin", func(d *decoder, p string, n ast.Node, c *Config) { c.Admin = d.str(p, n) }},
+	{"admin_token", func(d *decoder, p string, n ast.Node, c *Config) { c.AdminToken = d.secret(p, n) }},
+	{"max_bytes", func(d *decoder, p string, n ast.Node, c *Config) { c.MaxBytes = d.size(p, n) }},
+	{"name", func(d *decoder, p string, n ast.Node, c *Config) { c.Name = d.str(p, n) }},
+	{"refresh_workers", func(d *decoder, p string, n ast.Node, c *Config) { c.RefreshWorkers = d.integer(p, n) }},
+	{"drain_timeout", func(d *decoder, p string, n ast.Node, c *Config) { c.DrainTimeout = d.duration(p, n) }},
+	{"read_header_timeout", func(d *decoder, p string, n ast.Node, c *Config) { c.ReadHeaderTimeout = d.duration(p, n) }},
+	{"idle_timeout", func(d *decoder, p string, n ast.Node, c *Config) { c.IdleTimeout = d.duration(p, n) }},
+	{"max_header_bytes", func(d *decoder, p string, n ast.Node, c *Config) {
+		v := d.size(p, n)
+		if v > math.MaxInt32 {
+			d.add(p, "%d: must be at most %d", v, math.MaxInt32)
+			return
+		}
+		c.MaxHeaderBytes = int(v)
+	}},
+	{"h2c", func(d *decoder, p string, n ast.Node, c *Config) { c.H2C = d.boolean(p, n) }},
+	{"upstreams", func(d *decoder, p string, n ast.Node, c *Config) {
+		d.mapping(p, n, func(name, path string, pair *ast.MappingValueNode) {
+			u := Upstream{Name: name}
+			decodeFields(d, path, pair.Value, upstreamFields, &u)
+			c.Upstreams = append(c.Upstreams, u)
+		})
+	}},
+	{"routes", func(d *decoder, p string, n ast.Node, c *Config) {
+		for i, item := range d.items(p, n) {
+			var r Route
+			decodeFields(d, fmt.Sprintf("%s[%d]", p, i), item, routeFields, &r)
+			c.Routes = append(c.Routes, r)
+		}
+	}},
+}
+
+var upstreamFields = []field[Upstream]{
+	{"url", func(d *decoder, p string, n ast.Node, u *Upstream) { u.URL = d.str(p, n) }},
+	{"preserve_host", func(d *decoder, p string, n ast.Node, u *Upstream) { u.PreserveHost = d.boolean(p, n) }},
+	{"via", func(d *decoder, p string, n ast.Node, u *Upstream) { u.NoVia = !d.boolean(p, n) }},
+	{"h2c", func(d *decoder, p string, n ast.Node, u *Upstream) { u.H2C = d.boolean(p, n) }},
+	{"max_conns", func(d *decoder, p string, n ast.Node, u *Upstream) { u.MaxConns = d.integer(p, n) }},
+	{"conn_wait", func(d *decoder, p string, n ast.Node, u *Upstream) { u.ConnWait = d.duration(p, n) }},
+	{"dial_timeout", func(d *decoder, p string, n ast.Node, u *Upstream) { u.DialTimeout = d.duration(p, n) }},
+	{"tls_timeout", func(d *decoder, p string, n ast.Node, u *Upstream) { u.TLSTimeout = d.duration(p, n) }},
+	{"response_header_timeout", func(d *decoder, p string, n ast.Node, u *Upstream) { u.ResponseHeaderTimeout = d.duration(p, n) }},
+	{"idle_timeout", func(d *decoder, p string, n ast.Node, u *Upstream) { u.IdleTimeout = d.duration(p, n) }},
+}
+
+var routeFields = []field[Route]{
+	{"pattern", func(d *decoder, p string, n ast.Node, r *Route) { r.Pattern = d.str(p, n) }},
+	{"upstream", func(d *decoder, p string, n ast.Node, r *Route) { r.Upstream = d.str(p, n) }},
+	{"strip_prefix", func(d *decoder, p string, n ast.Node, r *Route) { r.StripPrefix = d.str(p, n) }},
+	{"policy", func(d *decoder, p string, n ast.Node, r *Route) { decodeFields(d, p, n, policyFields, &r.Policy) }},
+}
+
+var policyFields = []field[cachemw.Policy]{
+	{"name", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.Name = d.str(p, n) }},
+	{"ttl", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.TTL = d.duration(p, n) }},
+	{"status_ttl", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.StatusTTL = d.statusTTL(p, n) }},
+	{"stale_while_revalidate", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.StaleWhileRevalidate = d.duration(p, n) }},
+	{"stale_if_error", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.StaleIfError = d.duration(p, n) }},
+	{"fill_timeout", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.FillTimeout = d.duration(p, n) }},
+	{"wait_timeout", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.WaitTimeout = d.duration(p, n) }},
+	{"max_body_bytes", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.MaxBodyBytes = d.size(p, n) }},
+	{"max_variants", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.MaxVariants = d.integer(p, n) }},
+	{"query", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { decodeFields(d, p, n, queryFields, &v.Query) }},
+	{"headers", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.Headers = d.strings(p, n) }},
+	{"hide_status", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.HideStatus = d.boolean(p, n) }},
+}
+
+var queryFields = []field[cachemw.Query]{
+	{"allow", func(d *decoder, p string, n ast.Node, q *cachemw.Query) { q.Allow = d.strings(p, n) }},
+	{"ignore", func(d *decoder, p string, n ast.Node, q *cachemw.Query) { q.Ignore = d.strings(p, n) }},
+	{"sort", func(d *decoder, p string, n ast.Node, q *cachemw.Query) { q.Sort = d.boolean(p, n) }},
+}
+
+// statusTTL reads {404: 5s}.
+func (d *decoder) statusTTL(path string, n ast.Node) map[int]time.Duration {
+	ttls := make(map[int]time.Duration)
+	d.mapping(path, n, func(key, full string, pair *ast.MappingValueNode) {
+		status, err := strconv.Atoi(key)
+		if err != nil || strconv.Itoa(status) != key {
+			d.addAt(pair.Key, full, "must be a status code such as 404")
+			return
+		}
+		ttls[status] = d.duration(full, pair.Value)
+	})
+	return ttls
+}
+
+// secret is str for a value that must not appear in an error.
+func (d *decoder) secret(path string, n ast.Node) string {
+	if s, ok := d.resolve(n).(*ast.StringNode); ok {
+		return s.Value
+	}
+	d.add(path, "must be a string")
+	return ""
+}

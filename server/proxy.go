@@ -1,0 +1,126 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// rewrite directs a request to the upstream. ReverseProxy has removed
+// hop-by-hop fields and what the client claimed in Forwarded and
+// X-Forwarded-*.
+func (u *upstream) rewrite(p *httputil.ProxyRequest) {
+	p.SetURL(u.target)
+	// ReverseProxy drops parameters that Go cannot parse. They are the
+	// upstream's business: it would otherwise see another query than the one
+	// in the cache's key.
+	p.Out.URL.RawQuery = p.In.URL.RawQuery
+	p.Out.URL.ForceQuery = p.In.URL.ForceQuery
+	if u.config.PreserveHost {
+		p.Out.Host = p.In.Host
+	}
+	p.SetXForwarded()
+	if !u.config.NoVia {
+		addVia(p.Out.Header, p.In)
+	}
+}
+
+// addVia appends this hop (RFC 9110 7.6.3), with the protocol that the request
+// was received in.
+func addVia(h http.Header, in *http.Request) {
+	hop := "1.1 freshet"
+	switch {
+	case in.ProtoMajor == 2:
+		hop = "2.0 freshet"
+	case in.ProtoMajor == 1 && in.ProtoMinor == 0:
+		hop = "1.0 freshet"
+	}
+	if prior := h["Via"]; len(prior) > 0 {
+		hop = strings.Join(prior, ", ") + ", " + hop
+	}
+	h["Via"] = []string{hop}
+}
+
+// fail answers a request whose exchange with the upstream failed before there
+// was a response header.
+func (u *upstream) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status := failureStatus(err)
+	// A client that left is no failure of the upstream, and sees no answer.
+	if r.Context().Err() != context.Canceled {
+		if ok, suppressed := u.failures.allow(time.Now()); ok {
+			u.log.Warn("upstream request failed", "method", r.Method, "path", r.URL.Path,
+				"status", status, "error", err, "suppressed", suppressed)
+		}
+	}
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
+	refuse(w, status)
+}
+
+// failureStatus tells apart an upstream that did not answer in time, one that
+// could not be reached or broke off, and a pool that is full.
+func failureStatus(err error) int {
+	var timeout net.Error
+	switch {
+	case errors.Is(err, errNoConn):
+		return http.StatusServiceUnavailable
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return http.StatusGatewayTimeout
+	}
+	return http.StatusBadGateway
+}
+
+// refuse answers on the gateway's own account, with the name of the status.
+func refuse(w http.ResponseWriter, status int) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, http.StatusText(status)+"\n")
+}
+
+// throttle lets one event through each second and counts the others. An
+// upstream that is down must not fill the log.
+type throttle struct {
+	last       atomic.Int64 // Unix nanoseconds
+	suppressed atomic.Int64
+}
+
+func (t *throttle) allow(now time.Time) (ok bool, suppressed int64) {
+	last := t.last.Load()
+	if now.UnixNano()-last < int64(time.Second) || !t.last.CompareAndSwap(last, now.UnixNano()) {
+		t.suppressed.Add(1)
+		return false, 0
+	}
+	return true, t.suppressed.Swap(0)
+}
+
+// bufferPool lends the buffers that bodies are copied through. 32 KiB is what
+// io.Copy and ReverseProxy use by themselves.
+type bufferPool struct{ pool sync.Pool }
+
+const bufferSize = 32 << 10
+
+func (p *bufferPool) Get() []byte {
+	if b, ok := p.pool.Get().(*[bufferSize]byte); ok {
+		return b[:]
+	}
+	return new([bufferSize]byte)[:]
+}
+
+// Put takes back a buffer. The array is kept by pointer, which needs no
+// allocation, unlike the slice.
+func (p *bufferPool) Put(b []byte) {
+	if len(b) == bufferSize {
+		p.pool.Put((*[bufferSize]byte)(b))
+	}
+}

@@ -1,0 +1,238 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	cachemw "github.com/freshet-go/freshet/middleware"
+	"github.com/go-chi/chi/v5"
+)
+
+// Validate reports everything that is wrong with c, as joined *ConfigErrors.
+// [Parse] has done so already. What depends on the cache a route is mounted
+// on (Policy.MaxBodyBytes against the budget) is checked by [New] and
+// [Server.Reload].
+func (c Config) Validate() error {
+	return c.validate(cachemw.Policy.Validate)
+}
+
+// validate is Validate with the check that policies have to pass.
+func (c Config) validate(policy func(cachemw.Policy) error) error {
+	l := &errorList{where: c.where}
+	c.validateListeners(l)
+	for _, n := range []struct {
+		path  string
+		value int64
+	}{
+		{"max_bytes", c.MaxBytes},
+		{"refresh_workers", int64(c.RefreshWorkers)},
+		{"max_header_bytes", int64(c.MaxHeaderBytes)},
+	} {
+		if n.value < 0 {
+			l.add(n.path, "%d: must not be negative", n.value)
+		}
+	}
+	notNegative(l, "drain_timeout", c.DrainTimeout)
+	notNegative(l, "read_header_timeout", c.ReadHeaderTimeout)
+	notNegative(l, "idle_timeout", c.IdleTimeout)
+	c.validateUpstreams(l)
+	c.validateRoutes(l, policy)
+	return l.err()
+}
+
+func notNegative(l *errorList, path string, d time.Duration) {
+	if d < 0 {
+		l.add(path, "%v: must not be negative", d)
+	}
+}
+
+func (c Config) validateListeners(l *errorList) {
+	d := c.withDefaults()
+	if err := checkAddress(d.Listen); err != nil {
+		l.add("listen", "%q: %v", d.Listen, err)
+	}
+	if strings.ContainsFunc(c.AdminToken, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		l.add("admin_token", "must be printable ASCII without spaces")
+	}
+	if d.Admin == adminOff {
+		return
+	}
+	if err := checkAddress(d.Admin); err != nil {
+		l.add("admin", `%q: %v (or "off")`, d.Admin, err)
+	} else if c.AdminToken == "" && !isLoopback(d.Admin) {
+		l.add("admin", "%q: refusing to listen beyond loopback without an admin token", d.Admin)
+	}
+}
+
+// checkAddress accepts host:port with a numeric port and an empty host, an IP
+// address or a name.
+func checkAddress(addr string) error {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return errors.New("not an address of the form host:port")
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("port %q: not a number from 0 to 65535", port)
+	}
+	return nil
+}
+
+// isLoopback reports whether addr is surely not reachable from elsewhere. Of
+// names only "localhost" is trusted, and what it led to is checked again after
+// listening.
+func isLoopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+func (c Config) validateUpstreams(l *errorList) {
+	seen := make(map[string]bool)
+	for i, u := range c.Upstreams {
+		path := fmt.Sprintf("upstreams.%s", u.Name)
+		if u.Name == "" {
+			l.add(fmt.Sprintf("upstreams[%d]", i), "has no name")
+			continue
+		}
+		if seen[u.Name] {
+			l.add(path, "defined twice")
+		}
+		seen[u.Name] = true
+		if target, err := CheckURL(u.URL); err != nil {
+			l.add(path+".url", "%q: %v", u.URL, err)
+		} else if target.Scheme == "http" && target.Host == c.withDefaults().Listen {
+			l.add(path+".url", "%q: is the address this gateway listens on", u.URL)
+		} else if u.H2C && target.Scheme != "http" {
+			l.add(path+".h2c", "true: only for http URLs, https negotiates HTTP/2 by itself")
+		}
+		if u.MaxConns < 0 {
+			l.add(path+".max_conns", "%d: must not be negative", u.MaxConns)
+		}
+		notNegative(l, path+".conn_wait", u.ConnWait)
+		notNegative(l, path+".dial_timeout", u.DialTimeout)
+		notNegative(l, path+".tls_timeout", u.TLSTimeout)
+		notNegative(l, path+".response_header_timeout", u.ResponseHeaderTimeout)
+		notNegative(l, path+".idle_timeout", u.IdleTimeout)
+	}
+}
+
+// CheckURL parses the URL of an upstream and says why it cannot be one.
+func CheckURL(raw string) (*url.URL, error) {
+	if raw == "" {
+		return nil, errors.New("is required, such as http://127.0.0.1:8000")
+	}
+	u, err := url.Parse(raw)
+	if err != nil {
+		var ue *url.Error
+		if errors.As(err, &ue) {
+			err = ue.Err // without the URL, which the caller prints
+		}
+		return nil, err
+	}
+	switch {
+	case u.Scheme != "http" && u.Scheme != "https":
+		return nil, errors.New("scheme must be http or https")
+	case u.Hostname() == "":
+		return nil, errors.New("has no host")
+	case u.User != nil:
+		return nil, errors.New("user information is not supported")
+	case u.RawQuery != "" || u.ForceQuery:
+		return nil, errors.New("a query is not supported")
+	case u.Fragment != "" || strings.HasSuffix(raw, "#"):
+		return nil, errors.New("a fragment is not supported")
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return nil, fmt.Errorf("port %q: not a number from 1 to 65535", port)
+		}
+	}
+	return u, nil
+}
+
+func (c Config) validateRoutes(l *errorList, policy func(cachemw.Policy) error) {
+	if len(c.Routes) == 0 {
+		l.add("routes", "at least one is required")
+	}
+	upstreams := make(map[string]bool)
+	for _, u := range c.Upstreams {
+		upstreams[u.Name] = true
+	}
+	first := make(map[string]int)
+	for i, r := range c.Routes {
+		path := fmt.Sprintf("routes[%d]", i)
+		if err := checkPattern(r.Pattern); err != nil {
+			l.add(path+".pattern", "%q: %v", r.Pattern, err)
+		} else if j, ok := first[anonymous(r.Pattern)]; ok {
+			l.add(path+".pattern", "%q: duplicate of routes[%d]", r.Pattern, j)
+		} else {
+			first[anonymous(r.Pattern)] = i
+		}
+		switch {
+		case r.Upstream == "":
+			l.add(path+".upstream", "is required")
+		case !upstreams[r.Upstream]:
+			l.add(path+".upstream", "%q: no such upstream", r.Upstream)
+		}
+		if why := badPrefix(r.StripPrefix, r.Pattern); why != "" {
+			l.add(path+".strip_prefix", "%q: %s", r.StripPrefix, why)
+		}
+		validatePolicy(l, path+".policy", r.Policy, policy)
+	}
+}
+
+// checkPattern asks chi, which panics on patterns it cannot route.
+func checkPattern(pattern string) (err error) {
+	if pattern == "" {
+		return errors.New("is required, such as /products/{id} or /*")
+	}
+	// chi would take what stands before a space for a method.
+	if pattern[0] != '/' || strings.ContainsAny(pattern, " \t") {
+		return errors.New("must begin with a slash and hold no spaces")
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = errors.New(strings.TrimPrefix(fmt.Sprint(p), "chi: "))
+		}
+	}()
+	chi.NewRouter().Handle(pattern, http.NotFoundHandler())
+	return nil
+}
+
+// parameter matches a parameter of a pattern. A regular expression in it may
+// hold braces of its own, one level deep.
+var parameter = regexp.MustCompile(`\{[^{}:]*((?::(?:[^{}]|\{[^{}]*\})*)?)\}`)
+
+// anonymous removes the names of parameters: /a/{id} and /a/{name} match the
+// same requests.
+func anonymous(pattern string) string {
+	return parameter.ReplaceAllString(pattern, "{$1}")
+}
+
+func badPrefix(prefix, pattern string) string {
+	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/-._~"
+	switch {
+	case prefix == "":
+		return ""
+	case prefix[0] != '/' || prefix[len(prefix)-1] == '/':
+		return "must begin with a slash and not end with one"
+	case strings.Trim(prefix, plain) != "":
+		return "may hold only letters, digits, slashes and -._~"
+	case pattern != prefix && !strings.HasPrefix(pattern, prefix+"/"):
+		return fmt.Sprintf("the pattern %q does not begin with it", pattern)
+	}
+	return ""
+}
