@@ -17,58 +17,52 @@ import (
 // cleaning of paths, since the handler may tell apart what such rules would
 // merge.
 type key struct {
-	tls     bool
-	host    string // the authority, with its port if the client sent one
-	path    string // URL.Path, decoded, as the handler sees it
-	rawPath string // URL.RawPath: /a%2Fb and /a/b have the same Path
-	target  string // the path of the request line, where it differs from path: see newKey
-	query   string // URL.RawQuery, or what Policy.Query makes of it
-	extra   string // values of Policy.Headers, each with its length
+	tls   bool
+	host  string // the authority, with its port if the client sent one
+	path  string // URL.Path, decoded, as the handler sees it
+	query string // URL.RawQuery, or what Policy.Query makes of it
+	rest  string // what few requests have: see rest; "" where there is none of it
 }
 
 // newKey returns the key of r under the policy p.
 func newKey(r *http.Request, p *Policy) key {
-	k := key{
-		tls:     r.TLS != nil,
-		host:    r.Host,
-		path:    r.URL.Path,
-		rawPath: r.URL.RawPath,
-		query:   r.URL.RawQuery,
-	}
+	k := key{tls: r.TLS != nil, host: r.Host, path: r.URL.Path, query: r.URL.RawQuery}
 	// Middleware between the server and the cache may have changed URL.Path,
 	// as http.StripPrefix does. Then two handlers under different prefixes
 	// see the same path, and only the request line tells them apart.
+	target := ""
 	if t, ok := strings.CutPrefix(r.RequestURI, k.path); !ok || t != "" && t[0] != '?' {
-		k.target, _, _ = strings.Cut(r.RequestURI, "?")
+		target, _, _ = strings.Cut(r.RequestURI, "?")
 	}
 	if !p.Query.isZero() {
 		k.query = p.Query.normalise(k.query)
 	}
-	if len(p.Headers) > 0 {
-		k.extra = headerKey(p.Headers, r.Header)
+	if target != "" || r.URL.RawPath != "" || len(p.Headers) > 0 {
+		k.rest = rest(r.URL.RawPath, target, headerKey(p.Headers, r.Header))
 	}
 	return k
+}
+
+// rest encodes the parts of a key that are mostly empty: URL.RawPath, since
+// /a%2Fb and /a/b have the same Path; the path of the request line where it is
+// not Path as it stands; and the values of Policy.Headers.
+func rest(rawPath, target, headers string) string {
+	b := make([]byte, 0, len(rawPath)+len(target)+len(headers)+8)
+	return string(appendPart(appendPart(appendPart(b, rawPath), target), headers))
 }
 
 // hash mixes the parts into 64 bits. Every part is hashed with the seed, so
 // collisions cannot be made to order.
 func (k *key) hash(seed maphash.Seed) uint64 {
-	h := maphash.String(seed, k.path)
-	h = mix(h, maphash.String(seed, k.host))
+	h := mix(maphash.String(seed, k.path), maphash.String(seed, k.host))
 	if k.query != "" {
 		h = mix(h, maphash.String(seed, k.query)+1)
 	}
-	if k.rawPath != "" {
-		h = mix(h, maphash.String(seed, k.rawPath)+2)
-	}
-	if k.target != "" {
-		h = mix(h, maphash.String(seed, k.target)+3)
-	}
-	if k.extra != "" {
-		h = mix(h, maphash.String(seed, k.extra)+4)
+	if k.rest != "" {
+		h = mix(h, maphash.String(seed, k.rest)+2)
 	}
 	if k.tls {
-		h = mix(h, 5)
+		h = mix(h, 3)
 	}
 	return h
 }
@@ -82,11 +76,13 @@ func mix(h, x uint64) uint64 {
 
 // string encodes k injectively: each part with its length.
 func (k *key) string() string {
-	b := make([]byte, 0, 64+len(k.host)+len(k.path)+len(k.query)+len(k.rawPath)+len(k.target)+len(k.extra))
+	b := make([]byte, 0, 16+k.size())
 	if k.tls {
 		b = append(b, 's')
+	} else {
+		b = append(b, 'p')
 	}
-	for _, part := range []string{k.host, k.path, k.rawPath, k.target, k.query, k.extra} {
+	for _, part := range []string{k.host, k.path, k.query, k.rest} {
 		b = appendPart(b, part)
 	}
 	return string(b)
@@ -94,16 +90,10 @@ func (k *key) string() string {
 
 // clone returns a copy of k that does not keep the request's memory alive.
 func (k *key) clone() key {
-	c := *k
-	for _, s := range []*string{&c.host, &c.path, &c.rawPath, &c.target, &c.query, &c.extra} {
-		*s = strings.Clone(*s)
-	}
-	return c
+	return key{k.tls, strings.Clone(k.host), strings.Clone(k.path), strings.Clone(k.query), strings.Clone(k.rest)}
 }
 
-func (k *key) size() int64 {
-	return int64(len(k.host) + len(k.path) + len(k.rawPath) + len(k.target) + len(k.query) + len(k.extra))
-}
+func (k *key) size() int64 { return int64(len(k.host) + len(k.path) + len(k.query) + len(k.rest)) }
 
 func appendPart(b []byte, part string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(part)))

@@ -174,9 +174,9 @@ func (c *Cache) Purge(rawURL string) error {
 	if path == "" {
 		path, u.Path = "/", "/"
 	}
-	k := key{tls: u.Scheme == "https", host: u.Host, path: u.Path, rawPath: u.RawPath, query: u.RawQuery}
-	if path != k.path {
-		k.target = path
+	k := key{tls: u.Scheme == "https", host: u.Host, path: u.Path, query: u.RawQuery}
+	if path != u.Path {
+		k.rest = rest(u.RawPath, path, "")
 	}
 	c.purge(k)
 	return nil

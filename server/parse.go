@@ -124,7 +124,9 @@ var policyFields = []field[cachemw.Policy]{
 	{"wait_timeout", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.WaitTimeout = d.duration(p, n) }},
 	{"max_body_bytes", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.MaxBodyBytes = d.size(p, n) }},
 	{"max_variants", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.MaxVariants = d.integer(p, n) }},
-	{"query", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { decodeFields(d, p, n, queryFields, &v.Query) }},
+	{"query", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) {
+		decodeFields(d, p, n, queryFields, &v.Query)
+	}},
 	{"headers", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.Headers = d.strings(p, n) }},
 	{"hide_status", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.HideStatus = d.boolean(p, n) }},
 }

@@ -17,7 +17,9 @@ type ListenError struct {
 }
 
 // Error returns "server: key address: cause".
-func (e *ListenError) Error() string { return fmt.Sprintf("server: %s %s: %v", e.Key, e.Address, e.Err) }
+func (e *ListenError) Error() string {
+	return fmt.Sprintf("server: %s %s: %v", e.Key, e.Address, e.Err)
+}
 
 // Unwrap returns the cause.
 func (e *ListenError) Unwrap() error { return e.Err }
@@ -26,7 +28,8 @@ func (e *ListenError) Unwrap() error { return e.Err }
 // off.
 var ErrDrainTimeout = errors.New("server: requests still running after the drain timeout were cut off")
 
-// Listen opens both listeners, or neither, with a [*ListenError].
+// Listen opens both listeners, or neither, with a [*ListenError]. It is called
+// at most once, before Serve and the methods that tell addresses.
 func (s *Server) Listen() error {
 	ln, err := net.Listen("tcp", s.config.Listen)
 	if err != nil {
@@ -94,7 +97,10 @@ func (s *Server) Serve(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return s.drain()
-	case err := <-failed: // never http.ErrServerClosed before one of them is
+	case err := <-failed:
+		if errors.Is(err, http.ErrServerClosed) { // by Close
+			return s.Close()
+		}
 		return errors.Join(fmt.Errorf("server: %w", err), s.Close())
 	}
 }

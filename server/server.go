@@ -48,7 +48,8 @@ type Options struct {
 }
 
 // A Server is a gateway with its cache, its two listeners and their life: New,
-// Listen, Serve. All methods may be called concurrently.
+// Listen, Serve. Handler, AdminHandler, Cache, Reload and Close may be called
+// concurrently with everything else.
 type Server struct {
 	opts    Options
 	config  Config // with defaults, as started

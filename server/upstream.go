@@ -129,7 +129,6 @@ func (t *connWait) RoundTrip(r *http.Request) (*http.Response, error) {
 		cancel(nil)
 		return nil, err
 	}
-	// The context has to last as long as the body. It ends with that of r.
-	context.AfterFunc(r.Context(), func() { cancel(nil) })
+	// The context has to last as long as the body, and ends with that of r.
 	return resp, nil
 }

@@ -1,0 +1,346 @@
+package server
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	cachemw "github.com/freshet-go/freshet/middleware"
+)
+
+// valid is a configuration that the rows below spoil.
+const valid = `upstreams:
+  app:
+    url: http://127.0.0.1:8000
+routes:
+  - pattern: /*
+    upstream: app
+`
+
+func TestParse(t *testing.T) {
+	src := "\uFEFF" + `# comment
+listen: 127.0.0.1:1
+admin: off
+admin_token: s3cret
+max_bytes: 1GiB
+name: edge
+refresh_workers: 4
+drain_timeout: 5s
+read_header_timeout: 1s
+idle_timeout: 1m30s
+max_header_bytes: 8KiB
+h2c: true
+upstreams:
+  app: &app
+    url: https://app.example/base
+    preserve_host: true
+    via: false
+    max_conns: 7
+    conn_wait: 1s
+    dial_timeout: 2s
+    tls_timeout: 3s
+    response_header_timeout: 4s
+    idle_timeout: 5s
+  twin: *app
+  clear:
+    url: http://127.0.0.1:8000
+    h2c: true
+routes:
+  - pattern: /v1/{id:[0-9]{2}}
+    upstream: app
+    strip_prefix: /v1
+    policy: &long
+      name: items
+      ttl: 1m
+      status_ttl: {404: 5s, 200: 0}
+      stale_while_revalidate: 2m
+      stale_if_error: 3m
+      fill_timeout: 4s
+      wait_timeout: 5s
+      max_body_bytes: 1MiB
+      max_variants: 6
+      query:
+        ignore: ["utm_*"]
+        sort: true
+      headers: [X-Tenant]
+      hide_status: true
+  - pattern: /v2/*
+    upstream: clear
+    policy: *long
+`
+	app := Upstream{
+		Name: "app", URL: "https://app.example/base", PreserveHost: true, NoVia: true, MaxConns: 7,
+		ConnWait: time.Second, DialTimeout: 2 * time.Second, TLSTimeout: 3 * time.Second,
+		ResponseHeaderTimeout: 4 * time.Second, IdleTimeout: 5 * time.Second,
+	}
+	twin := app
+	twin.Name = "twin"
+	policy := cachemw.Policy{
+		Name: "items", TTL: time.Minute,
+		StatusTTL:            map[int]time.Duration{404: 5 * time.Second, 200: 0},
+		StaleWhileRevalidate: 2 * time.Minute, StaleIfError: 3 * time.Minute,
+		FillTimeout: 4 * time.Second, WaitTimeout: 5 * time.Second,
+		MaxBodyBytes: 1 << 20, MaxVariants: 6,
+		Query:   cachemw.Query{Ignore: []string{"utm_*"}, Sort: true},
+		Headers: []string{"X-Tenant"}, HideStatus: true,
+	}
+	want := Config{
+		Listen: "127.0.0.1:1", Admin: "off", AdminToken: "s3cret", MaxBytes: 1 << 30, Name: "edge",
+		RefreshWorkers: 4, DrainTimeout: 5 * time.Second, ReadHeaderTimeout: time.Second,
+		IdleTimeout: 90 * time.Second, MaxHeaderBytes: 8 << 10, H2C: true,
+		Upstreams: []Upstream{app, twin, {Name: "clear", URL: "http://127.0.0.1:8000", H2C: true}},
+		Routes: []Route{
+			{Pattern: "/v1/{id:[0-9]{2}}", Upstream: "app", StripPrefix: "/v1", Policy: policy},
+			{Pattern: "/v2/*", Upstream: "clear", Policy: policy},
+		},
+	}
+	got, err := Parse("f.yaml", []byte(src))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.where = places{}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+func TestParseErrors(t *testing.T) {
+	f := func(name, src string, want ...string) {
+		t.Helper()
+		t.Run(name, func(t *testing.T) {
+			t.Helper()
+			_, err := Parse("f.yaml", []byte(src))
+			if err == nil {
+				t.Fatalf("no error, want %q", want)
+			}
+			if got := err.Error(); got != strings.Join(want, "\n") {
+				t.Errorf("got\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+			}
+			var ce *ConfigError
+			if !errors.As(err, &ce) || ce.File != "f.yaml" || ce.Line == 0 || ce.Column == 0 {
+				t.Errorf("not a ConfigError with a position: %#v", err)
+			}
+		})
+	}
+	upstream := func(line string) string { return strings.Replace(valid, "routes:", "    "+line+"\nroutes:", 1) }
+	route := func(line string) string { return valid + "    " + line + "\n" }
+	policy := func(line string) string { return valid + "    policy:\n      " + line + "\n" }
+
+	// What is not a configuration at all.
+	f("empty", "", "f.yaml:1:1: holds no configuration")
+	f("comment", "# nothing\n", "f.yaml:1:1: holds no configuration")
+	f("scalar", "hello\n", "f.yaml:1:1: must be a mapping, is hello")
+	f("list", "- a\n", "f.yaml:1:1: must be a mapping, is a list")
+	f("two documents", valid+"---\nname: x\n", "f.yaml:8:1: second document: a configuration is a single one")
+	f("tab", "name: x\nupstreams:\n\tapp: 1\n", "f.yaml:3:1: found character '\t' that cannot start any token")
+	f("unclosed", "name: [a\n", "f.yaml:1:7: sequence end token ']' not found")
+	f("no routes", "name: x\n", "f.yaml:1:1: routes: at least one is required")
+
+	// Keys.
+	f("unknown key", "naem: x\n"+valid, "f.yaml:1:1: naem: unknown key, must be one of listen, admin, admin_token, max_bytes, name, "+
+		"refresh_workers, drain_timeout, read_header_timeout, idle_timeout, max_header_bytes, h2c, upstreams, routes")
+	f("unknown key of upstream", upstream("uri: x"), "f.yaml:4:5: upstreams.app.uri: unknown key, must be one of url, preserve_host, via, h2c, "+
+		"max_conns, conn_wait, dial_timeout, tls_timeout, response_header_timeout, idle_timeout")
+	f("unknown key of route", route("path: /x"), "f.yaml:7:5: routes[0].path: unknown key, must be one of pattern, upstream, strip_prefix, policy")
+	f("unknown key of policy", policy("tll: 1m"), "f.yaml:8:7: routes[0].policy.tll: unknown key, must be one of name, ttl, status_ttl, "+
+		"stale_while_revalidate, stale_if_error, fill_timeout, wait_timeout, max_body_bytes, max_variants, query, headers, hide_status")
+	f("unknown key of query", policy("query: {deny: [a]}"), "f.yaml:8:15: routes[0].policy.query.deny: unknown key, must be one of allow, ignore, sort")
+	f("key twice", "name: x\nname: y\n"+valid, `f.yaml:2:1: mapping key "name" already defined at [1:1]`)
+	f("status twice", policy(`status_ttl: {404: 1s, "404": 2s}`), "f.yaml:8:29: routes[0].policy.status_ttl.404: defined twice")
+	f("merge key", valid+"  - <<: {pattern: /x}\n    upstream: app\n", "f.yaml:7:5: routes[1]: <<: not a key")
+
+	// Values of the wrong kind.
+	f("duration without unit", policy("ttl: 60"), "f.yaml:8:12: routes[0].policy.ttl: must be a duration such as 500ms, 30s or 1h30m, is 60")
+	f("bad duration", policy("ttl: 1 minute"), "f.yaml:8:12: routes[0].policy.ttl: must be a duration such as 500ms, 30s or 1h30m, is 1 minute")
+	f("quoted duration", policy(`ttl: "soon"`), "f.yaml:8:12: routes[0].policy.ttl: must be a duration such as 500ms, 30s or 1h30m, is soon")
+	f("empty duration", policy("ttl:"), "f.yaml:8:11: routes[0].policy.ttl: must be a duration such as 500ms, 30s or 1h30m, is empty")
+	f("bool as word", policy("hide_status: yes"), "f.yaml:8:20: routes[0].policy.hide_status: must be true or false, is yes")
+	f("number as word", policy("max_variants: many"), "f.yaml:8:21: routes[0].policy.max_variants: must be a whole number, is many")
+	f("number with fraction", policy("max_variants: 1.5"), "f.yaml:8:21: routes[0].policy.max_variants: must be a whole number, is 1.5")
+	f("bad size", "max_bytes: 12XB\n"+valid, "f.yaml:1:12: max_bytes: 12XB: not a size such as 256MiB, 1.5GB or 1048576")
+	f("size as list", "max_bytes: [1]\n"+valid, "f.yaml:1:12: max_bytes: must be a size such as 256MiB, is a list")
+	f("huge header", "max_header_bytes: 4GiB\n"+valid, "f.yaml:1:19: max_header_bytes: 4294967296: must be at most 2147483647")
+	f("string as number", route("strip_prefix: 5"), "f.yaml:7:19: routes[0].strip_prefix: must be a string, is 5")
+	f("list as string", policy("headers: X-A"), "f.yaml:8:16: routes[0].policy.headers: must be a list, is X-A")
+	f("list of numbers", policy("headers: [X-A, 5]"), "f.yaml:8:22: routes[0].policy.headers[1]: must be a string, is 5")
+	f("policy as list", valid+"    policy: []\n", "f.yaml:7:13: routes[0].policy: must be a mapping, is a list")
+	f("upstreams as list", "upstreams: []\n", "f.yaml:1:12: upstreams: must be a mapping, is a list")
+	f("routes as mapping", "routes: {}\n", "f.yaml:1:9: routes: must be a list, is a mapping")
+	f("unknown alias", route("policy: *none"), "f.yaml:7:13: routes[0].policy: must be a mapping, is an unknown alias")
+	f("status as word", policy("status_ttl: {ok: 1s}"), "f.yaml:8:20: routes[0].policy.status_ttl.ok: must be a status code such as 404")
+	f("token as list", "admin_token: [abc]\n"+valid, "f.yaml:1:14: admin_token: must be a string")
+
+	// Values that cannot be.
+	f("listen", "listen: localhost\n"+valid, `f.yaml:1:9: listen: "localhost": not an address of the form host:port`)
+	f("listen port", "listen: :http\n"+valid, `f.yaml:1:9: listen: ":http": port "http": not a number from 0 to 65535`)
+	f("admin", "admin: on\n"+valid, `f.yaml:1:8: admin: "on": not an address of the form host:port (or "off")`)
+	f("admin beyond loopback", "admin: :9090\n"+valid, `f.yaml:1:8: admin: ":9090": refusing to listen beyond loopback without an admin token`)
+	f("token with space", "admin_token: a b\n"+valid, "f.yaml:1:14: admin_token: must be printable ASCII without spaces")
+	f("negative size", "max_bytes: -1\n"+valid, "f.yaml:1:12: max_bytes: -1: not a size such as 256MiB, 1.5GB or 1048576")
+	f("negative workers", "refresh_workers: -1\n"+valid, "f.yaml:1:18: refresh_workers: -1: must not be negative")
+	f("negative drain", "drain_timeout: -1s\n"+valid, "f.yaml:1:16: drain_timeout: -1s: must not be negative")
+	f("negative header timeout", "read_header_timeout: -1s\n"+valid, "f.yaml:1:22: read_header_timeout: -1s: must not be negative")
+	f("negative idle", "idle_timeout: -1s\n"+valid, "f.yaml:1:15: idle_timeout: -1s: must not be negative")
+	f("no url", "upstreams:\n  app: {}\nroutes: [{pattern: /, upstream: app}]\n",
+		`f.yaml:2:8: upstreams.app.url: "": is required, such as http://127.0.0.1:8000`)
+	for _, row := range []struct{ url, why string }{
+		{"127.0.0.1:8000", "first path segment in URL cannot contain colon"},
+		{"ftp://a/", "scheme must be http or https"},
+		{"http://", "has no host"},
+		{"http://u:p@a/", "user information is not supported"},
+		{"http://a/?q=1", "a query is not supported"},
+		{"http://a/#f", "a fragment is not supported"},
+		{"http://a:99999/", `port "99999": not a number from 1 to 65535`},
+		{"http://127.0.0.1:8080/", "is the address this gateway listens on"},
+	} {
+		f("url "+row.url, strings.Replace(valid, "http://127.0.0.1:8000", `"`+row.url+`"`, 1),
+			`f.yaml:3:10: upstreams.app.url: "`+row.url+`": `+row.why)
+	}
+	f("h2c over https", strings.Replace(valid, "http://127.0.0.1:8000", "https://a\n    h2c: true", 1),
+		"f.yaml:4:10: upstreams.app.h2c: true: only for http URLs, https negotiates HTTP/2 by itself")
+	for _, key := range []string{"conn_wait", "dial_timeout", "tls_timeout", "response_header_timeout", "idle_timeout"} {
+		at := 5 + len(key) + 2
+		f("negative "+key, upstream(key+": -1s"), "f.yaml:4:"+itoa(at)+": upstreams.app."+key+": -1s: must not be negative")
+	}
+	f("negative max_conns", upstream("max_conns: -1"), "f.yaml:4:16: upstreams.app.max_conns: -1: must not be negative")
+	f("no pattern", valid+"  - upstream: app\n", `f.yaml:7:5: routes[1].pattern: "": is required, such as /products/{id} or /*`)
+	f("relative pattern", valid+"  - {pattern: x, upstream: app}\n", `f.yaml:7:15: routes[1].pattern: "x": must begin with a slash and hold no spaces`)
+	f("pattern with method", valid+"  - {pattern: GET /x, upstream: app}\n", `f.yaml:7:15: routes[1].pattern: "GET /x": must begin with a slash and hold no spaces`)
+	f("star inside", valid+"  - {pattern: /a/*/b, upstream: app}\n",
+		`f.yaml:7:15: routes[1].pattern: "/a/*/b": wildcard '*' must be the last value in a route. trim trailing text or use a '{param}' instead`)
+	f("open brace", valid+"  - {pattern: \"/{id\", upstream: app}\n", `f.yaml:7:15: routes[1].pattern: "/{id": route param closing delimiter '}' is missing`)
+	f("duplicate route", valid+"  - {pattern: /*, upstream: app}\n", `f.yaml:7:15: routes[1].pattern: "/*": duplicate of routes[0]`)
+	f("duplicate but for names", valid+"  - {pattern: \"/a/{x}\", upstream: app}\n  - {pattern: \"/a/{y}\", upstream: app}\n",
+		`f.yaml:8:15: routes[2].pattern: "/a/{y}": duplicate of routes[1]`)
+	f("no upstream", valid+"  - pattern: /x\n", "f.yaml:7:5: routes[1].upstream: is required")
+	f("unknown upstream", valid+"  - {pattern: /x, upstream: ap}\n", `f.yaml:7:29: routes[1].upstream: "ap": no such upstream`)
+	f("prefix", route("strip_prefix: api"), `f.yaml:7:19: routes[0].strip_prefix: "api": must begin with a slash and not end with one`)
+	f("prefix with space", route("strip_prefix: /a b"), `f.yaml:7:19: routes[0].strip_prefix: "/a b": may hold only letters, digits, slashes and -._~`)
+	f("foreign prefix", route("strip_prefix: /api"), `f.yaml:7:19: routes[0].strip_prefix: "/api": the pattern "/*" does not begin with it`)
+
+	// Policies, by the rules of the middleware.
+	for _, key := range []string{"ttl", "stale_while_revalidate", "stale_if_error", "fill_timeout", "wait_timeout"} {
+		f("negative "+key, policy(key+": -1s"), "f.yaml:8:"+itoa(7+len(key)+2)+": routes[0].policy."+key+": -1s: must not be negative")
+	}
+	f("negative status ttl", policy("status_ttl: {404: -1s}"), "f.yaml:8:25: routes[0].policy.status_ttl.404: -1s: must not be negative")
+	f("status 206", policy("status_ttl: {206: 1s}"), "f.yaml:8:25: routes[0].policy.status_ttl.206: 1s: not a status code whose response can be stored")
+	f("negative variants", policy("max_variants: -1"), "f.yaml:8:21: routes[0].policy.max_variants: -1: must not be negative")
+	f("allow and ignore", policy("query: {allow: [a], ignore: [b]}"), "f.yaml:8:14: routes[0].policy.query: [b]: cannot be combined with Query.Allow")
+	f("bad field name", policy("headers: [\"a b\"]"), `f.yaml:8:16: routes[0].policy.headers: "a b": not a header field name`)
+
+	// All of them, in the order of the file.
+	f("several", "admin: on\nmax_bytes: 1MiB\nrefresh_workers: -2\nroutes:\n  - {pattern: /a, upstream: x}\n  - {pattern: a}\n",
+		`f.yaml:1:8: admin: "on": not an address of the form host:port (or "off")`,
+		"f.yaml:3:18: refresh_workers: -2: must not be negative",
+		`f.yaml:5:29: routes[0].upstream: "x": no such upstream`,
+		"f.yaml:6:5: routes[1].upstream: is required",
+		`f.yaml:6:15: routes[1].pattern: "a": must begin with a slash and hold no spaces`)
+}
+
+func itoa(n int) string {
+	if n >= 10 {
+		return itoa(n/10) + itoa(n%10)
+	}
+	return string(rune('0' + n))
+}
+
+// A secret in the wrong place must not reach the log.
+func TestParseHidesToken(t *testing.T) {
+	for _, src := range []string{"admin_token: [hush]\n", "admin_token: \"hush hush\"\n"} {
+		if _, err := Parse("f.yaml", []byte(src+valid)); err == nil || strings.Contains(err.Error(), "hush") {
+			t.Errorf("%q: error %v", src, err)
+		}
+	}
+}
+
+// A setting that is added to a struct and forgotten in the file is caught here.
+func TestEveryFieldHasAKey(t *testing.T) {
+	f := func(v any, keys int, unexported int) {
+		t.Helper()
+		typ := reflect.TypeOf(v)
+		if typ.NumField()-unexported != keys {
+			t.Errorf("%v has %d fields, the file %d keys", typ, typ.NumField()-unexported, keys)
+		}
+	}
+	f(Config{}, len(configFields), 1)
+	f(Upstream{}, len(upstreamFields)+1, 0) // the name is the key itself
+	f(Route{}, len(routeFields), 0)
+	f(cachemw.Policy{}, len(policyFields), 0)
+	f(cachemw.Query{}, len(queryFields), 0)
+	// The rest of a policy's fields are words, flags and one with its own parts.
+	if got, want := len(policyParts(cachemw.Policy{})), len(policyFields)-2; got != want {
+		t.Errorf("%d parts of a policy are checked by themselves, want %d", got, want)
+	}
+}
+
+func TestLoadErrors(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := Load(filepath.Join(dir, "none.yaml")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("missing file: %v", err)
+	}
+	big := filepath.Join(dir, "big.yaml")
+	if err := os.WriteFile(big, make([]byte, maxFile+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(big); err == nil || !strings.Contains(err.Error(), "larger than") {
+		t.Errorf("big file: %v", err)
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	f := func(s string, want int64) {
+		t.Helper()
+		if got, err := ParseSize(s); err != nil || got != want {
+			t.Errorf("ParseSize(%q) = %d, %v, want %d", s, got, err, want)
+		}
+	}
+	f("0", 0)
+	f("1048576", 1<<20)
+	f("64KiB", 64<<10)
+	f("256MiB", 256<<20)
+	f("1GiB", 1<<30)
+	f("2TiB", 2<<40)
+	f("3KB", 3000)
+	f("3MB", 3e6)
+	f("1.5GB", 15e8)
+	f("7B", 7)
+	f("8 MiB", 8<<20)
+	bad := func(s string) {
+		t.Helper()
+		if got, err := ParseSize(s); err == nil {
+			t.Errorf("ParseSize(%q) = %d, want an error", s, got)
+		}
+	}
+	for _, s := range []string{"", "B", "MiB", "-1", "+1", "1.5", "1e6", "0x10", "12XB", "1kb", "1 2MB", "inf", "NaNMB", "..MB", "9999999999999GiB", "99999999999999999999"} {
+		bad(s)
+	}
+}
+
+// Whatever is in the file: an error with a place, or a valid configuration.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(valid))
+	example, err := os.ReadFile("freshet.example.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(example)
+	f.Add([]byte("a: &a [*a]\n"))
+	f.Add([]byte("routes: *x\n"))
+	f.Fuzz(func(t *testing.T, src []byte) {
+		c, err := Parse("f.yaml", src)
+		if err == nil {
+			if err := c.Validate(); err != nil {
+				t.Errorf("parsed, but not valid: %v", err)
+			}
+			return
+		}
+		var ce *ConfigError
+		if !errors.As(err, &ce) || ce.Line < 1 || ce.Column < 1 {
+			t.Errorf("no place: %v", err)
+		}
+	})
+}
