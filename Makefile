@@ -61,11 +61,17 @@ arrows: ## check who may import whom
 	@arrows=$(call tool,arrows); echo arrows; $$arrows
 
 .PHONY: cross
-cross: ## build and vet for 386 and arm64
-	GOARCH=386 CGO_ENABLED=0 go vet work
-	GOARCH=386 CGO_ENABLED=0 go build work
+cross: ## build and vet for 386 and arm64, and run the tests on 386
 	GOARCH=arm64 CGO_ENABLED=0 go vet work
 	GOARCH=arm64 CGO_ENABLED=0 go build work
+	GOARCH=386 CGO_ENABLED=0 go vet work
+	GOARCH=386 CGO_ENABLED=0 go build work
+ifeq ($(shell go env GOHOSTARCH),amd64)
+	@echo GOARCH=386 go test work
+	@GOARCH=386 CGO_ENABLED=0 go test -timeout 5m -json work | $(call tool,testsum)
+else
+	@echo "cross: NOT RUN, the tests on 386, which need an amd64 machine"; [ "$${CI:-}" != true ]
+endif
 
 .PHONY: real
 real: ## run the gateway in front of a real nginx, under load

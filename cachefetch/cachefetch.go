@@ -109,9 +109,9 @@ func New[V any](o Options[V]) (*Cache[V], error) {
 // [ErrNested] and [ErrClosed].
 func (c *Cache[V]) Fetch(ctx context.Context, key string, load func(context.Context) (V, error)) (V, error) {
 	hash := maphash.String(c.seed, key)
-	e := c.store.Get(hash, key)
+	now := c.store.Now()
+	e := c.store.GetAt(hash, key, now)
 	if e != nil {
-		now := c.store.Now()
 		switch e.Times.State(now) {
 		case engine.Fresh:
 			c.stats.hit(hash)
@@ -306,8 +306,9 @@ func (c *Cache[V]) put(hash uint64, it item[V], ttl time.Duration, gen uint64) b
 // Get returns the value of key if there is a fresh one. It never loads.
 func (c *Cache[V]) Get(key string) (V, bool) {
 	hash := maphash.String(c.seed, key)
-	e := c.store.Get(hash, key)
-	if e == nil || e.Value.err != nil || e.Times.State(c.store.Now()) != engine.Fresh {
+	now := c.store.Now()
+	e := c.store.GetAt(hash, key, now)
+	if e == nil || e.Value.err != nil || e.Times.State(now) != engine.Fresh {
 		var none V
 		return none, false
 	}

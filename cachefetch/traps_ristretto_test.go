@@ -244,7 +244,7 @@ func TestR10TTL(t *testing.T) {
 func TestR10TTLWithoutEnd(t *testing.T) {
 	bubble(t, Options[string]{TTL: math.MaxInt64, StaleIfError: math.MaxInt64}, func(t *testing.T, c *Cache[string]) {
 		set(t, c, "key", "v")
-		time.Sleep(100 * 365 * 24 * time.Hour)
+		time.Sleep(time.Hour)
 		wantGet(t, c, "key", "v")
 	})
 }

@@ -61,6 +61,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch e.Times.State(x.began) {
 	case engine.Fresh:
+		if o.private == reasonCookie && r.Header["Cookie"] == nil {
+			x.miss() // it is requests with a Cookie whose responses are not shared
+			return
+		}
 		if o.private != "" {
 			x.pass(x.reason, o.private)
 			return
@@ -218,7 +222,7 @@ func (x exchange) miss() {
 	if !t.Leader {
 		rd.limit = x.policy.WaitTimeout
 		rd.wants = func(v *verdict) bool {
-			return sameValues(v.vary, f.req.Header, x.r.Header) && !(v.byPolicy && x.r.Header["Cookie"] != nil)
+			return sameValues(v.vary, f.asked, x.r.Header) && !(v.byPolicy && x.r.Header["Cookie"] != nil)
 		}
 	}
 	x.end(t, &rd, rd.run())
@@ -251,7 +255,7 @@ func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
 	case refused:
 		x.pass(x.reason, f.whyPrivate())
 	case continueSelf:
-		x.resume(&resumer{w: rd.w, prefix: f.shared(), status: f.verdict.status}, f.req)
+		x.resume(&resumer{w: rd.w, prefix: f.shared(), status: f.verdict.status}, f.asked)
 	case useStale:
 		if !x.stale(m) { // the window closed while waiting
 			x.fail(m, http.StatusBadGateway)
@@ -268,10 +272,9 @@ func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
 
 // resume has the handler run for this client, asking for the whole as the
 // first run was asked, and sends what is beyond the part sent.
-func (x *exchange) resume(s *resumer, first *http.Request) {
-	r := x.r.Clone(x.r.Context())
-	r.Header = first.Header.Clone()
-	r.URL.RawQuery = first.URL.RawQuery
+func (x *exchange) resume(s *resumer, asked http.Header) {
+	r := x.detach(x.r.Context())
+	r.Header = asked.Clone()
 	x.passWith(s, r)
 	s.finish()
 }

@@ -21,6 +21,7 @@ import (
 // others run the handler for themselves.
 type fill struct {
 	req    *http.Request // what the handler is given; a clone of the leader's
+	asked  http.Header   // the header of req, which the handler may change
 	outer  http.Header   // fields that were set outside the cache
 	decide func(f *fill, status int, h http.Header) verdict
 	grow   func(n int64) bool // reserves bytes of the budget

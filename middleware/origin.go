@@ -87,6 +87,7 @@ func (x *exchange) newFill(fl *engine.Flight[*fill], run *exchange, attached boo
 	}
 	f.decide = run.decide
 	f.req = x.detach(fl.Context)
+	f.asked = f.req.Header.Clone()
 	return f
 }
 
@@ -108,6 +109,14 @@ func (x *exchange) detach(ctx context.Context) *http.Request {
 	rfc9111.StripConditional(r.Header)
 	if !x.policy.Query.isZero() {
 		r.URL.RawQuery = x.q.key.query
+		// Other ways to see what is not part of the key.
+		r.Form, r.PostForm, r.MultipartForm = nil, nil, nil
+		if path, _, ok := strings.Cut(r.RequestURI, "?"); ok {
+			r.RequestURI = path
+			if x.q.key.query != "" {
+				r.RequestURI += "?" + x.q.key.query
+			}
+		}
 	}
 	return r
 }
@@ -178,7 +187,7 @@ func (x *exchange) judge(f *fill, v *verdict, header http.Header, date time.Time
 	windows := rfc9111.StaleWindows{WhileRevalidate: x.policy.StaleWhileRevalidate, IfError: x.policy.StaleIfError}
 	reason := rfc9111.Store(rfc9111.StoreInput{
 		Method:    http.MethodGet,
-		Request:   f.req.Header,
+		Request:   f.asked,
 		Status:    v.status,
 		Header:    header,
 		Control:   cc,
@@ -187,8 +196,11 @@ func (x *exchange) judge(f *fill, v *verdict, header http.Header, date time.Time
 		HasTTL:    hasTTL,
 		Stale:     windows,
 	})
-	v.vary, _ = rfc9111.VaryFields(header)
+	vary, _ := rfc9111.VaryFields(header)
+	v.vary = union(vary, unkeyed(f.req.Header))
 	switch {
+	case reason == rfc9111.ReasonNoFreshness && x.cookieOnly(f, v.status):
+		v.private = reasonCookie
 	case reason != rfc9111.Storable:
 		v.private = string(reason)
 	case len(rfc9111.StripFields(cc)) > 0:
@@ -212,11 +224,42 @@ func (x *exchange) judge(f *fill, v *verdict, header http.Header, date time.Time
 	}
 }
 
+// rewriters are request fields that change what a handler takes for the URL,
+// the client's scheme or the method, and that nobody names in Vary.
+var rewriters = []string{
+	"Forwarded", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Scheme",
+	"X-Host", "X-Http-Method-Override", "X-Original-Url", "X-Rewrite-Url",
+}
+
+// unkeyed returns the rewriters in a request. A response that was made with
+// them is stored as if it varied by them: a client that sends X-Forwarded-Host
+// gets what it asked for, and nobody else does.
+func unkeyed(h http.Header) []string {
+	var found []string
+	for _, name := range rewriters {
+		if h[name] != nil {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
 // ttl returns the lifetime that the policy gives to a response without one.
 func (x *exchange) ttl(f *fill, status int) (time.Duration, bool) {
-	if f.req.Header["Cookie"] != nil {
+	if f.asked["Cookie"] != nil {
 		return 0, false
 	}
+	return x.cookielessTTL(status)
+}
+
+// cookieOnly reports whether the policy would have given a lifetime to the
+// same response to a request without a Cookie.
+func (x *exchange) cookieOnly(f *fill, status int) bool {
+	_, ok := x.cookielessTTL(status)
+	return ok && f.asked["Cookie"] != nil
+}
+
+func (x *exchange) cookielessTTL(status int) (time.Duration, bool) {
 	if _, named := x.policy.StatusTTL[status]; !named && !rfc9111.HeuristicStatus(status) {
 		return 0, false
 	}
@@ -328,8 +371,12 @@ func (x *exchange) variantFor(fl *engine.Flight[*fill], v *verdict, times engine
 	q := lookup{key: x.q.key}
 	fields := v.vary
 	var known *variants
+	born := fl.Gen
 	if e := c.store.Get(hash, q); e != nil && e.Value.variants != nil {
 		known = e.Value.variants
+		if born = known.born; fl.Gen < born {
+			return nil // begun before the key was purged and asked for again
+		}
 		fields = union(known.fields, fields)
 		if !known.covers(v.vary) {
 			known = nil
@@ -339,9 +386,9 @@ func (x *exchange) variantFor(fl *engine.Flight[*fill], v *verdict, times engine
 	}
 	alive := func(vr *variant) bool { return c.store.Get(vr.hash, lookup{variant: vr}) != nil }
 	if known == nil {
-		known = newVariants(fields, x.policy.MaxVariants)
+		known = newVariants(fields, x.policy.MaxVariants, born)
 	}
-	found := known.add(fl.State.req.Header, alive)
+	found := known.add(fl.State.asked, alive)
 	if found == nil {
 		return nil
 	}

@@ -21,6 +21,10 @@ type variants struct {
 	fields []string // canonical names, sorted
 	limit  int
 
+	// born is the generation of the run that first brought a Vary field.
+	// Runs for a variant that are older began before the key was purged.
+	born uint64
+
 	mu    sync.RWMutex
 	known map[string]*variant // guarded by mu; by the normalised values of fields
 
@@ -47,8 +51,8 @@ type variant struct {
 // come from clients.
 const maxVariantBytes = 1 << 10
 
-func newVariants(fields []string, limit int) *variants {
-	return &variants{fields: fields, limit: limit, known: make(map[string]*variant), raw: make(map[string]*variant)}
+func newVariants(fields []string, limit int, born uint64) *variants {
+	return &variants{fields: fields, limit: limit, born: born, known: make(map[string]*variant), raw: make(map[string]*variant)}
 }
 
 // appendValues appends the normalised values of the fields in h, each with its

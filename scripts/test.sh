@@ -21,8 +21,10 @@ scripts/need.sh gcc || missing=1
 testsum=$(GOWORK=off go -C scripts tool -n testsum)
 run() {
 	status=0
-	go test -race -json work || status=1
-	go test -run Alloc -json work || status=1
+	go test -timeout 5m -race -json work || status=1
+	echo "without -race:"
+	go test -timeout 5m -run Alloc -json work || status=1
+	echo "scripts:"
 	GOWORK=off go -C scripts test -json work || status=1
 	return $status
 }

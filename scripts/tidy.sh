@@ -16,6 +16,7 @@ export GOWORK=off
 
 status=0
 for dir in $(sed 's/.*=//' <<<"$siblings") "$PWD/scripts"; do
+	name=$(realpath --relative-to=. "$dir")
 	cp "$dir/go.mod" "$tmp/go.mod"
 	rm -f "$tmp/go.sum"
 	[ -f "$dir/go.sum" ] && cp "$dir/go.sum" "$tmp/go.sum"
@@ -29,7 +30,7 @@ for dir in $(sed 's/.*=//' <<<"$siblings") "$PWD/scripts"; do
 	done
 	if [ "${1:-}" = -check ]; then
 		for file in go.mod go.sum; do
-			diff -u --label "$dir/$file" --label "$dir/$file (tidy)" "$dir/$file" "$tmp/$file" || status=1
+			diff -u --label "$name/$file" --label "$name/$file (tidy)" "$dir/$file" "$tmp/$file" || status=1
 		done
 	else
 		cp "$tmp/go.mod" "$tmp/go.sum" "$dir/"

@@ -150,14 +150,14 @@ func TestParseErrors(t *testing.T) {
 		"stale_while_revalidate, stale_if_error, fill_timeout, wait_timeout, max_body_bytes, max_variants, query, headers, hide_status")
 	f("unknown key of query", policy("query: {deny: [a]}"), "f.yaml:8:15: routes[0].policy.query.deny: unknown key, must be one of allow, ignore, sort")
 	f("key twice", "name: x\nname: y\n"+valid, `f.yaml:2:1: mapping key "name" already defined at [1:1]`)
-	f("status twice", policy(`status_ttl: {404: 1s, "404": 2s}`), "f.yaml:8:29: routes[0].policy.status_ttl.404: defined twice")
+	f("status twice", policy(`status_ttl: {404: 1s, "404": 2s}`), `f.yaml:8:29: mapping key "404" already defined at [8:20]`)
 	f("merge key", valid+"  - <<: {pattern: /x}\n    upstream: app\n", "f.yaml:7:5: routes[1]: <<: not a key")
 
 	// Values of the wrong kind.
 	f("duration without unit", policy("ttl: 60"), "f.yaml:8:12: routes[0].policy.ttl: must be a duration such as 500ms, 30s or 1h30m, is 60")
 	f("bad duration", policy("ttl: 1 minute"), "f.yaml:8:12: routes[0].policy.ttl: must be a duration such as 500ms, 30s or 1h30m, is 1 minute")
 	f("quoted duration", policy(`ttl: "soon"`), "f.yaml:8:12: routes[0].policy.ttl: must be a duration such as 500ms, 30s or 1h30m, is soon")
-	f("empty duration", policy("ttl:"), "f.yaml:8:11: routes[0].policy.ttl: must be a duration such as 500ms, 30s or 1h30m, is empty")
+	f("empty duration", policy("ttl:"), "f.yaml:8:12: routes[0].policy.ttl: must be a duration such as 500ms, 30s or 1h30m, is empty")
 	f("bool as word", policy("hide_status: yes"), "f.yaml:8:20: routes[0].policy.hide_status: must be true or false, is yes")
 	f("number as word", policy("max_variants: many"), "f.yaml:8:21: routes[0].policy.max_variants: must be a whole number, is many")
 	f("number with fraction", policy("max_variants: 1.5"), "f.yaml:8:21: routes[0].policy.max_variants: must be a whole number, is 1.5")

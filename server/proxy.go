@@ -26,6 +26,9 @@ func (u *upstream) rewrite(p *httputil.ProxyRequest) {
 	if u.config.PreserveHost {
 		p.Out.Host = p.In.Host
 	}
+	// The server fills in the values when it has read the body. ReverseProxy
+	// has cloned the map before, and would send the names alone.
+	p.Out.Trailer = p.In.Trailer
 	p.SetXForwarded()
 	if !u.config.NoVia {
 		addVia(p.Out.Header, p.In)

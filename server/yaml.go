@@ -133,25 +133,21 @@ func (d *decoder) pairs(path string, n ast.Node) []*ast.MappingValueNode {
 }
 
 // mapping calls visit for each entry of a mapping, with its key and the path
-// of its value. Keys that come twice are reported; so are merges (<<).
+// of its value. Merges (<<) are errors; so are keys that come twice, for the
+// parser.
 func (d *decoder) mapping(path string, n ast.Node, visit func(key, path string, pair *ast.MappingValueNode)) {
-	seen := make(map[string]bool)
 	for _, pair := range d.pairs(path, n) {
 		key, ok := scalarText(pair.Key)
+		if !ok {
+			d.addAt(pair.Key, path, "%s: not a key", pair.Key.GetToken().Value)
+			continue
+		}
 		full := key
 		if path != "" {
 			full = path + "." + key
 		}
-		switch {
-		case !ok:
-			d.addAt(pair.Key, path, "%s: not a key", pair.Key.GetToken().Value)
-		case seen[key]:
-			d.addAt(pair.Key, full, "defined twice")
-		default:
-			seen[key] = true
-			d.mark(full, pair.Value)
-			visit(key, full, pair)
-		}
+		d.mark(full, pair.Value)
+		visit(key, full, pair)
 	}
 }
 

@@ -1,0 +1,61 @@
+//go:build !race
+
+package cachefetch
+
+import (
+	"context"
+	"fmt"
+	"testing"
+)
+
+func TestAllocFetchHit(t *testing.T) {
+	c := newTest(t, Options[string]{})
+	set(t, c, "key", "v")
+	load := func(context.Context) (string, error) { return "", errUpstream }
+	if n := testing.AllocsPerRun(1000, func() { c.Fetch(t.Context(), "key", load) }); n != 0 {
+		t.Errorf("a hit allocates %v times", n)
+	}
+}
+
+// A warm full store refuses new keys; the window keeps them. Not under the
+// race detector, where ristretto loses the accesses that make it warm.
+func TestR16RefusedCostsNoSecondLoad(t *testing.T) {
+	c := newTest(t, Options[string]{MaxBytes: 64 << 10, Cost: func(string) int64 { return 1000 }})
+	var l loader
+	for i := range 60 {
+		set(t, c, fmt.Sprint("hot", i), "v")
+	}
+	for range 500 {
+		for i := range 60 {
+			c.Get(fmt.Sprint("hot", i))
+		}
+	}
+	before := l.loads.Load()
+	for range 3 {
+		for i := range 4 {
+			wantFetch(t, c, fmt.Sprint("new", i), l.returns("v", nil, 0), "v", nil)
+		}
+	}
+	l.want(t, before+4)
+}
+
+func BenchmarkFetchHit(b *testing.B) {
+	c := newTest(b, Options[string]{})
+	c.Set(b.Context(), "key", "v")
+	load := func(context.Context) (string, error) { return "", errUpstream }
+	ctx := b.Context()
+	b.ReportAllocs()
+	for b.Loop() {
+		c.Fetch(ctx, "key", load)
+	}
+}
+
+func BenchmarkFetchMiss(b *testing.B) {
+	c := newTest(b, Options[string]{MaxBytes: 8 << 20})
+	load := func(context.Context) (string, error) { return "v", nil }
+	ctx := b.Context()
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		c.Fetch(ctx, fmt.Sprint(i), load)
+	}
+}
