@@ -122,8 +122,10 @@ func TestDetachedChildren(t *testing.T) {
 func TestPool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := NewPool(2)
-		if !p.Acquire() || !p.Acquire() {
-			t.Fatal("a free slot was refused")
+		for range 2 {
+			if !p.Acquire() {
+				t.Fatal("a free slot was refused")
+			}
 		}
 		if p.Acquire() {
 			t.Fatal("more slots than there are")

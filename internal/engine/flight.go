@@ -82,6 +82,8 @@ type Flight[S any] struct {
 	keep    bool   // guarded by shard.mu; go on when there are no waiters
 	crash   *Crash // written before the run is over
 
+	over chan struct{} // closed when the run is over
+
 	// publishing makes "not doomed, so store" one step against Doom.
 	publishing sync.Mutex
 	doomed     bool // guarded by publishing
@@ -123,7 +125,7 @@ func (t *Flights[S]) Join(ctx context.Context, hash uint64, key string, start St
 	}
 	leader := f == nil
 	if leader {
-		f = &Flight[S]{Gen: start.Gen(), Context: Detach(ctx, start.Timeout), key: key, shard: s}
+		f = &Flight[S]{Gen: start.Gen(), Context: Detach(ctx, start.Timeout), key: key, shard: s, over: make(chan struct{})}
 		f.State = start.State(f)
 		if s.flights == nil {
 			s.flights = make(map[string]*Flight[S])
@@ -163,6 +165,7 @@ func (f *Flight[S]) fly(run func(*Flight[S])) {
 		returned = true
 	}()
 	<-ended
+	close(f.over)
 	f.shard.mu.Lock()
 	f.shard.forget(f)
 	delete(f.shard.running, f)
@@ -213,6 +216,10 @@ func (t *Ticket[S]) Wait(ctx context.Context, limit time.Duration) error {
 		return nil
 	}
 }
+
+// Over returns a channel that is closed when the run is over, whatever becomes
+// of its context.
+func (f *Flight[S]) Over() <-chan struct{} { return f.over }
 
 // Crash returns how the run ended if it did not return, else nil. It may be
 // called when the run is over.
