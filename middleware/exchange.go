@@ -231,13 +231,11 @@ func (x exchange) miss() {
 // end does what is left to do after reading the fill.
 func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
 	f := t.State
-	m := x.route(f.req)
-	if t.Leader && how != left && how != useStale && how != waitedTooLong {
+	m := x.routeOf(f)
+	if t.Leader && how != left && how != useStale && f.over() {
 		// Let the run be over before the leader goes on: its panic is the
 		// leader's, and what net/http frees after the request is its too.
-		if how == delivered || f.over() {
-			_ = t.Wait(context.Background(), 0)
-		}
+		<-t.Over()
 		if crash := t.Crash(); crash != nil {
 			if how == cutOff && !f.begun() && x.stale(m) {
 				x.cache.opts.Logger.Error("handler panicked, an old response was used", "panic", crash.Value, "path", x.r.URL.Path)
@@ -390,6 +388,18 @@ func (x *exchange) countHit(o *object, how outcome) {
 func (h *handler) origin(m *routeMetrics) {
 	h.cache.origins.Add(1)
 	m.origin.Inc()
+}
+
+// routeOf returns the metrics of the route of f. Before the response header a
+// router behind the cache may still be writing to the request.
+func (x *exchange) routeOf(f *fill) *routeMetrics {
+	f.mu.Lock()
+	routed := f.committed || f.done
+	f.mu.Unlock()
+	if routed {
+		return x.route(f.req)
+	}
+	return x.route(x.r)
 }
 
 // route returns the metrics of the route of r: the policy's name, or the

@@ -175,9 +175,19 @@ func (c *Cache) Purge(rawURL string) error {
 		path, u.Path = "/", "/"
 	}
 	k := key{tls: u.Scheme == "https", host: u.Host, path: u.Path, query: u.RawQuery}
-	if path != u.Path {
-		k.rest = rest(u.RawPath, path, "")
+	if u.RawPath != path {
+		u.RawPath = "" // rawURL is not encoded as clients have to
 	}
+	target := ""
+	if path != u.Path {
+		target = path
+	}
+	if target != "" || u.RawPath != "" {
+		k.rest = rest(u.RawPath, target, "")
+	}
+	c.purge(k)
+	// Some clients send the whole URL in the request line (RFC 9112 3.2.2).
+	k.rest = rest(u.RawPath, u.Scheme+"://"+u.Host+path, "")
 	c.purge(k)
 	return nil
 }

@@ -1,0 +1,65 @@
+package middleware
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestOptionsErrors(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		options Options
+		want    []string // in the error
+	}{
+		{"zero", Options{}, []string{"middleware: Options.MaxBytes: 0: ", "at least 65536 bytes"}},
+		{"negative", Options{MaxBytes: -1}, []string{"Options.MaxBytes: -1: "}},
+		{"one byte short", Options{MaxBytes: minBytes - 1}, []string{"Options.MaxBytes: 65535: "}},
+		{"workers", Options{MaxBytes: minBytes, RefreshWorkers: -3}, []string{"middleware: Options.RefreshWorkers: -3: "}},
+		{"every error is told", Options{RefreshWorkers: -3}, []string{"Options.MaxBytes: 0: ", "Options.RefreshWorkers: -3: "}},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			c, err := New(row.options)
+			if err == nil || c != nil {
+				t.Fatalf("got %v, %v", c, err)
+			}
+			for _, want := range row.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("%q does not contain %q", err, want)
+				}
+			}
+		})
+	}
+}
+
+func TestOptionsDefaults(t *testing.T) {
+	c := newCache(t, Options{MaxBytes: minBytes})
+	if c.opts.RefreshWorkers != 16 || c.opts.Name != "default" || c.opts.Logger == nil {
+		t.Errorf("%+v", c.opts)
+	}
+	if got := c.Stats().MaxBytes; got != minBytes {
+		t.Errorf("MaxBytes %d", got)
+	}
+}
+
+func TestOptionsClosed(t *testing.T) {
+	c := newCache(t, Options{})
+	var calls int
+	h := c.Handler(Policy{})(keysEcho(&calls))
+	get(h, "/")
+	for range 2 {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	for range 2 {
+		if w := get(h, "/"); w.Code != 200 || keysHit(w) {
+			t.Errorf("%d %q", w.Code, w.Header())
+		}
+	}
+	if err := c.Purge("http://example.com/"); err != ErrClosed {
+		t.Errorf("Purge: %v", err)
+	}
+	if calls != 3 {
+		t.Errorf("%d calls", calls)
+	}
+}

@@ -1,0 +1,72 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"testing"
+	"time"
+)
+
+func TestFailureStatus(t *testing.T) {
+	f := func(err error, want int) {
+		t.Helper()
+		if got := failureStatus(err); got != want {
+			t.Errorf("%v: %d, want %d", err, got, want)
+		}
+	}
+	f(errNoConn, 503)
+	f(fmt.Errorf("wrapped: %w", context.DeadlineExceeded), 504)
+	f(os.ErrDeadlineExceeded, 504) // what a timeout of a connection is
+	f(context.Canceled, 502)
+	f(errors.New("connection refused"), 502)
+}
+
+func TestThrottle(t *testing.T) {
+	var th throttle
+	now := time.Unix(1000, 0)
+	f := func(after time.Duration, want bool, wantSuppressed int64) {
+		t.Helper()
+		now = now.Add(after)
+		if ok, suppressed := th.allow(now); ok != want || suppressed != wantSuppressed {
+			t.Errorf("at %v: %v, %d", now, ok, suppressed)
+		}
+	}
+	f(0, true, 0)
+	f(time.Millisecond, false, 0)
+	f(time.Millisecond, false, 0)
+	f(time.Second, true, 2)
+	f(time.Second, true, 0)
+}
+
+func TestBufferPool(t *testing.T) {
+	var p bufferPool
+	p.Put(make([]byte, 10)) // not one of its own
+	p.Put(make([]byte, 2*bufferSize))
+	for range 4 {
+		b := p.Get()
+		if len(b) != bufferSize {
+			t.Fatalf("a buffer of %d bytes", len(b))
+		}
+		p.Put(b)
+	}
+}
+
+func TestAddVia(t *testing.T) {
+	f := func(major, minor int, want string, prior ...string) {
+		t.Helper()
+		h := http.Header{}
+		for _, v := range prior {
+			h.Add("Via", v)
+		}
+		addVia(h, &http.Request{ProtoMajor: major, ProtoMinor: minor})
+		if got := h.Values("Via"); len(got) != 1 || got[0] != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	f(1, 1, "1.1 freshet")
+	f(1, 0, "1.0 freshet")
+	f(2, 0, "2.0 a, 1.1 b, 1.1 c, 2.0 freshet", "2.0 a, 1.1 b", "1.1 c")
+}
