@@ -69,16 +69,16 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			x.pass(x.reason, o.private)
 			return
 		}
-		x.write(e)
+		x.write(e, x.began)
 		x.countHit(o, outcomeHit)
 	case engine.StaleWhileRevalidate:
 		x.refresh(e)
-		x.write(e)
+		x.write(e, x.began)
 		x.countHit(o, outcomeStale)
 	case engine.StaleIfError:
 		x.old, x.reason = e, "stale"
 		if e.Backoff(x.began) {
-			x.write(e)
+			x.write(e, x.began)
 			x.countHit(o, outcomeStale)
 			return
 		}
@@ -157,11 +157,11 @@ func (x *exchange) passWith(w http.ResponseWriter, r *http.Request) {
 }
 
 // write answers from the store.
-func (x *exchange) write(e *engine.Entry[object]) {
+func (x *exchange) write(e *engine.Entry[object], now engine.Instant) {
 	s := e.Value.response
 	h := x.w.Header()
 	s.writeFields(h)
-	l := s.linesAt(e.Times, x.began)
+	l := s.linesAt(e.Times, now)
 	h["Age"] = l.age
 	if !x.policy.HideStatus {
 		h["Cache-Status"] = l.status
@@ -308,7 +308,7 @@ func (x *exchange) stale(m *routeMetrics) bool {
 	if x.old == nil || !x.old.Times.Usable(now) {
 		return false
 	}
-	x.write(x.old)
+	x.write(x.old, now)
 	x.count(m, outcomeStale)
 	return true
 }

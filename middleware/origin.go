@@ -197,7 +197,7 @@ func (x *exchange) judge(f *fill, v *verdict, header http.Header, date time.Time
 		Stale:     windows,
 	})
 	vary, _ := rfc9111.VaryFields(header)
-	v.vary = union(vary, unkeyed(f.req.Header))
+	v.vary = union(vary, unkeyed(f.asked))
 	switch {
 	case reason == rfc9111.ReasonNoFreshness && x.cookieOnly(f, v.status):
 		v.private = reasonCookie

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -467,14 +468,34 @@ func TestNoRoute(t *testing.T) {
 	}
 }
 
-func TestBadPolicyForThisCache(t *testing.T) {
-	src := "max_bytes: 1MiB\n" + valid + "    policy:\n      max_body_bytes: 1MiB\n"
-	c, err := Parse("f.yaml", []byte(src))
-	if err != nil {
-		t.Fatal(err)
+// What only shows when the cache is made has its place in the file too.
+func TestErrorsOfNew(t *testing.T) {
+	f := func(src, want string) {
+		t.Helper()
+		c, err := Parse("f.yaml", []byte(src))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = New(c, Options{}); err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
 	}
-	_, err = New(c, Options{})
-	if err == nil || !strings.HasPrefix(err.Error(), "f.yaml:9:23: routes[0].policy.max_body_bytes: 1048576: more than an eighth of Options.MaxBytes") {
+	f("max_bytes: 1MiB\n"+valid+"    policy:\n      max_body_bytes: 1MiB\n",
+		"f.yaml:9:23: routes[0].policy.max_body_bytes: 1048576: more than an eighth of Options.MaxBytes, 131072")
+	f("max_bytes: 1KiB\n"+valid, "f.yaml:1:12: max_bytes: 1024: must be at least 65536 bytes")
+	f("admin: :9090\n"+valid, `f.yaml:1:8: admin: ":9090": refusing to listen beyond loopback without an admin token`)
+
+	for name, c := range map[string]Config{
+		`server: admin: "0.0.0.0:1": refusing to listen beyond loopback without an admin token`: {Admin: "0.0.0.0:1"},
+		`server: listen: "x": not an address of the form host:port`:                             {Listen: "x"},
+	} {
+		_, err := New(c, Options{Handler: func(*cachemw.Cache) (http.Handler, error) { return http.NotFoundHandler(), nil }})
+		if err == nil || err.Error() != name {
+			t.Errorf("got  %v\nwant %s", err, name)
+		}
+	}
+	boom := errors.New("boom")
+	if _, err := New(Config{}, Options{Handler: func(*cachemw.Cache) (http.Handler, error) { return nil, boom }}); !errors.Is(err, boom) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -16,7 +16,6 @@ package server
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -94,7 +93,7 @@ func New(c Config, o Options) (*Server, error) {
 		Logger:         o.Logger,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("server: %w", err)
+		return nil, c.cacheError(err)
 	}
 	s.cache = cache
 	handler, err := s.mainHandler(c)
@@ -117,11 +116,17 @@ func New(c Config, o Options) (*Server, error) {
 // check validates what can be without a cache.
 func (s *Server) check(c Config) error {
 	if s.opts.Handler == nil {
-		return c.Validate()
+		if err := c.Validate(); err != nil {
+			return err
+		}
+	} else {
+		l := &errorList{where: c.where}
+		c.validateListeners(l)
+		if err := l.err(); err != nil {
+			return err
+		}
 	}
-	l := &errorList{where: c.where}
-	c.validateListeners(l)
-	return l.err()
+	return c.validateExposure()
 }
 
 func (s *Server) mainHandler(c Config) (http.Handler, error) {

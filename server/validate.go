@@ -17,9 +17,10 @@ import (
 )
 
 // Validate reports everything that is wrong with c, as joined *ConfigErrors.
-// [Parse] has done so already. What depends on the cache a route is mounted
-// on (Policy.MaxBodyBytes against the budget) is checked by [New] and
-// [Server.Reload].
+// [Parse] has done so already. What depends on more than c is left to [New]:
+// the budget, a policy's share of it (checked by [Server.Reload] too), and
+// that an admin listener beyond loopback has a token, which may come from
+// elsewhere than the rest of c.
 func (c Config) Validate() error {
 	return c.validate(cachemw.Policy.Validate)
 }
@@ -67,9 +68,34 @@ func (c Config) validateListeners(l *errorList) {
 	}
 	if err := checkAddress(d.Admin); err != nil {
 		l.add("admin", `%q: %v (or "off")`, d.Admin, err)
-	} else if c.AdminToken == "" && !isLoopback(d.Admin) {
+	}
+}
+
+// validateExposure refuses an admin listener that others could reach and that
+// asks for nothing.
+func (c Config) validateExposure() error {
+	l := &errorList{where: c.where}
+	if d := c.withDefaults(); d.Admin != adminOff && d.AdminToken == "" && !isLoopback(d.Admin) {
 		l.add("admin", "%q: refusing to listen beyond loopback without an admin token", d.Admin)
 	}
+	return l.err()
+}
+
+// cacheOptions maps the names of the cache's options to those in a file.
+var cacheOptions = map[string]string{"MaxBytes": "max_bytes", "RefreshWorkers": "refresh_workers"}
+
+// cacheError gives errors of the cache's constructor their place.
+func (c Config) cacheError(err error) error {
+	l := &errorList{where: c.where}
+	for _, e := range flatten(err) {
+		field, reason, _ := strings.Cut(strings.TrimPrefix(e.Error(), "middleware: Options."), ": ")
+		if path, ok := cacheOptions[field]; ok {
+			l.add(path, "%s", reason)
+		} else {
+			l.add("", "%v", e)
+		}
+	}
+	return l.err()
 }
 
 // checkAddress accepts host:port with a numeric port and an empty host, an IP

@@ -107,17 +107,18 @@ func (set *codingSet) appendTo(dst []byte) []byte {
 	for _, name := range set.otherAccepted {
 		member(name, "")
 	}
-	// What is refused is what is not listed, but for a "*".
-	if set.accepted&codingStar != 0 {
-		for i, name := range codings[:knownCodings] {
-			if set.refused&(1<<i) != 0 {
-				member(name, ";q=0")
-			}
-		}
-		slices.Sort(set.otherRefused)
-		for _, name := range set.otherRefused {
+	// What is not listed is refused too, and naming it means the same unless
+	// there is a "*". It is kept apart all the same: many servers look for
+	// "gzip" and not at its weight, and what they answer to "gzip;q=0" must
+	// not reach those who do not name gzip at all.
+	for i, name := range codings[:knownCodings] {
+		if set.refused&(1<<i) != 0 {
 			member(name, ";q=0")
 		}
+	}
+	slices.Sort(set.otherRefused)
+	for _, name := range set.otherRefused {
+		member(name, ";q=0")
 	}
 	// Identity is accepted unless it is refused by its name, or by "*;q=0"
 	// without being named.

@@ -49,7 +49,7 @@ func TestNormaliseField(t *testing.T) {
 		{"identity is implied", ae, []string{"gzip, identity"}, "gzip"},
 		{"set in one order", ae, []string{"gzip, deflate,br", "ZSTD"}, "br, deflate, gzip, zstd"},
 		{"weights are dropped", ae, []string{"br;q=0.5, gzip ; q=1.0"}, "br, gzip"},
-		{"refused", ae, []string{"br;q=0, gzip;q=0.000"}, "identity"},
+		{"refused is kept apart from not named", ae, []string{"br;q=0, gzip;q=0.000"}, "br;q=0, gzip;q=0"},
 		{"old names", ae, []string{"x-gzip, gzip"}, "gzip"},
 		{"star", ae, []string{"*"}, "*"},
 		{"star but for one", ae, []string{"br;q=0, *"}, "*, br;q=0"},

@@ -123,17 +123,16 @@ func (f *flags) config(getenv func(string) string) (server.Config, error) {
 		c.Routes = []server.Route{{Pattern: "/*", Upstream: "upstream"}}
 	}
 	// Without a file all flags count, else those that were given.
-	set := func(name string) bool { return f.configFile == "" || f.given[name] }
-	if set("listen") {
+	if f.decides("listen") {
 		c.Listen = f.listen
 	}
-	if set("admin") {
+	if f.decides("admin") {
 		c.Admin = f.admin
 	}
-	if set("max-bytes") {
+	if f.decides("max-bytes") {
 		c.MaxBytes = int64(f.maxBytes)
 	}
-	if set("drain-timeout") {
+	if f.decides("drain-timeout") {
 		c.DrainTimeout = f.drainTimeout
 	}
 	if c.AdminToken == "" {

@@ -12,7 +12,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -42,20 +41,20 @@ func run(args []string, getenv func(string) string, signals <-chan os.Signal, st
 	log := slog.New(slog.NewTextHandler(stderr, nil))
 	config, err := f.config(getenv)
 	if err != nil {
-		complain(stderr, err)
+		f.complain(stderr, err)
 		return 2
 	}
 	opts := server.Options{Logger: log, Version: version(), Debug: profiles()}
 	if f.isDemo() {
-		return runDemo(config, opts, getenv, signals, stdout, stderr, exit)
+		return runDemo(f, config, opts, getenv, signals, stdout, stderr, exit)
 	}
 	s, err := server.New(config, opts)
 	if err != nil {
-		complain(stderr, err)
+		f.complain(stderr, err)
 		return 2
 	}
 	if err := s.Listen(); err != nil {
-		complain(stderr, err)
+		f.complain(stderr, err)
 		return 1
 	}
 	logListening(log, s)
@@ -69,24 +68,24 @@ func run(args []string, getenv func(string) string, signals <-chan os.Signal, st
 		}
 		return err
 	}
-	return serve(s, config.MaxBytes, getenv, signals, reload, log, exit)
+	return serve(s, getenv, signals, reload, log, exit)
 }
 
-func runDemo(config server.Config, opts server.Options, getenv func(string) string, signals <-chan os.Signal, stdout, stderr io.Writer, exit func(int)) int {
+func runDemo(f *flags, config server.Config, opts server.Options, getenv func(string) string, signals <-chan os.Signal, stdout, stderr io.Writer, exit func(int)) int {
 	d, err := demo.New()
 	if err != nil {
-		complain(stderr, err)
+		f.complain(stderr, err)
 		return 1
 	}
 	defer d.Close()
 	opts.Handler = d.Handler
 	s, err := server.New(config, opts)
 	if err != nil {
-		complain(stderr, err)
+		f.complain(stderr, err)
 		return 2
 	}
 	if err := s.Listen(); err != nil {
-		complain(stderr, err)
+		f.complain(stderr, err)
 		return 1
 	}
 	admin := ""
@@ -98,16 +97,19 @@ func runDemo(config server.Config, opts server.Options, getenv func(string) stri
 	defer stop()
 	go d.Report(ctx, stdout)
 	reload := func() error { return errors.New("the demo has no -config to reload") }
-	return serve(s, config.MaxBytes, getenv, signals, reload, opts.Logger, exit)
+	return serve(s, getenv, signals, reload, opts.Logger, exit)
 }
 
 // serve runs s until a signal ends it.
-func serve(s *server.Server, maxBytes int64, getenv func(string) string, signals <-chan os.Signal, reload func() error, log *slog.Logger, exit func(int)) int {
+func serve(s *server.Server, getenv func(string) string, signals <-chan os.Signal, reload func() error, log *slog.Logger, exit func(int)) int {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	go watch(signals, stop, reload, log, exit)
 	if getenv("GOMEMLIMIT") == "" {
-		go limitMemory(ctx, maxBytes, func() int64 { return s.Cache().Stats().Bytes })
+		go limitMemory(ctx, func() (held, budget int64) {
+			stats := s.Cache().Stats()
+			return stats.Bytes, stats.MaxBytes
+		})
 	}
 	if err := s.Serve(ctx); err != nil {
 		log.Error("ended", "error", err)
@@ -142,35 +144,6 @@ func logListening(log *slog.Logger, s *server.Server) {
 	log.Info("listening", "address", s.Addr())
 	if s.AdminAddr() != nil {
 		log.Info("listening for the admin", "address", s.AdminAddr())
-	}
-}
-
-// complain prints an error, one line for each that it joins. One about a
-// listener names its flag.
-func complain(w io.Writer, err error) {
-	var le *server.ListenError
-	if errors.As(err, &le) {
-		fmt.Fprintf(w, "freshet: -%s %s: %v (choose another with -%s)\n", le.Key, le.Address, rootCause(le.Err), le.Key)
-		return
-	}
-	var joined interface{ Unwrap() []error }
-	if errors.As(err, &joined) {
-		for _, e := range joined.Unwrap() {
-			complain(w, e)
-		}
-		return
-	}
-	fmt.Fprintf(w, "freshet: %v\n", err)
-}
-
-// rootCause takes off "listen tcp 127.0.0.1:8080: bind:", said already.
-func rootCause(err error) error {
-	for {
-		next := errors.Unwrap(err)
-		if next == nil {
-			return err
-		}
-		err = next
 	}
 }
 

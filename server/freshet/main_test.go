@@ -182,8 +182,8 @@ func TestBadFlags(t *testing.T) {
 		if code := p.code(); code != 2 {
 			t.Errorf("%q: exit code %d, want 2", args, code)
 		}
-		if got := p.output(); got != "freshet: "+want {
-			t.Errorf("%q: printed\n%s\nwant\nfreshet: %s", args, got, want)
+		if got := strings.TrimPrefix(p.output(), "freshet: "); got != want {
+			t.Errorf("%q: printed\n%s\nwant\n%s", args, got, want)
 		}
 	}
 	f(`flag provided but not defined: -nope`, "-nope")
@@ -202,6 +202,11 @@ func TestBadFlags(t *testing.T) {
 	f(`invalid value "12XB" for flag -max-bytes: not a size such as 256MiB, 1.5GB or 1048576`, "-max-bytes", "12XB")
 	f(`invalid value "0" for flag -max-bytes: must be more than 0`, "-max-bytes", "0")
 	f(`-max-bytes 1000: must be at least 65536 bytes`, "-upstream", "http://a", "-max-bytes", "1KB")
+	good := filepath.Join(dir, "good.yaml")
+	write(t, good, "listen: 127.0.0.1:0\nadmin: :0\nupstreams: {app: {url: 'http://a'}}\nroutes: [{pattern: /*, upstream: app}]\n")
+	f(good+`:2:8: admin: ":0": refusing to listen beyond loopback without an admin token`, "-config", good)
+	f(`-admin "1.2.3.4:0": refusing to listen beyond loopback without an admin token`, "-config", good, "-admin", "1.2.3.4:0")
+	f(`-listen "y": not an address of the form host:port`, "-config", good, "-admin", "off", "-listen", "y")
 	f(`-drain-timeout 0s: must be positive`, "-drain-timeout", "0s")
 	f(`invalid value "soon" for flag -drain-timeout: parse error`, "-drain-timeout", "soon")
 }
@@ -412,7 +417,7 @@ func TestDemo(t *testing.T) {
 
 func TestComplain(t *testing.T) {
 	var b bytes.Buffer
-	complain(&b, errors.Join(errors.New("one"), errors.Join(errors.New("two"), errors.New("three"))))
+	(&flags{}).complain(&b, errors.Join(errors.New("one"), errors.Join(errors.New("two"), errors.New("three"))))
 	if got, want := b.String(), "freshet: one\nfreshet: two\nfreshet: three\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}

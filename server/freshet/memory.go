@@ -42,8 +42,9 @@ func satAdd(a, b int64) int64 {
 	return a + b
 }
 
-// limitMemory keeps the limit right until ctx ends.
-func limitMemory(ctx context.Context, maxBytes int64, cached func() int64) {
+// limitMemory keeps the limit right until ctx ends. cache tells what the cache
+// holds and may hold.
+func limitMemory(ctx context.Context, cache func() (held, budget int64)) {
 	samples := []metrics.Sample{
 		{Name: "/gc/heap/live:bytes"},
 		{Name: "/memory/classes/heap/stacks:bytes"},
@@ -53,7 +54,8 @@ func limitMemory(ctx context.Context, maxBytes int64, cached func() int64) {
 	for {
 		metrics.Read(samples)
 		live := int64(samples[0].Value.Uint64() + samples[1].Value.Uint64())
-		debug.SetMemoryLimit(memoryLimit(maxBytes, live, cached()))
+		held, budget := cache()
+		debug.SetMemoryLimit(memoryLimit(budget, live, held))
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -111,7 +111,8 @@ func (d *Demo) Describe(w io.Writer, addr, admin string) {
 		"  curl -s -o /dev/null -w %[2]s http://%[1]s/fast/page/1\n"+
 		"\nThen put load on both (go install github.com/rakyll/hey@latest) and watch here:\n"+
 		"  hey -z 10s -c 50 http://%[1]s/naive/page/1\n"+
-		"  hey -z 10s -c 50 http://%[1]s/fast/page/1\n\n", addr, form)
+		"  hey -z 10s -c 50 http://%[1]s/fast/page/1\n"+
+		"\nTimes below are those of the handlers, by requests that ended in that second.\n", addr, form)
 }
 
 // Report prints a line each second in which there were requests, until ctx
@@ -128,12 +129,8 @@ func (d *Demo) Report(ctx context.Context, w io.Writer) {
 			next := d.count(now)
 			if line := summary(last, next); line != "" {
 				fmt.Fprintln(w, line)
-				last = next
-			} else {
-				// Calls made for requests that have not ended yet belong to
-				// the line that will tell of them.
-				last.at = now
 			}
+			last = next.carry(last)
 		}
 	}
 }

@@ -190,7 +190,7 @@ func TestReport(t *testing.T) {
 		d.fast.latency.record(400 * time.Millisecond)
 		d.naive.latency.record(time.Second)
 		time.Sleep(time.Second)
-		lines("naive      1 req/s  p50 1s  p95 1s  origin calls 0  |  fast    100 req/s  p50 202µs  p95 202µs  hits 0.0%  origin calls 3")
+		lines("naive      1 req/s  p50 999ms  p95 999ms  origin calls 0  |  fast    100 req/s  p50 204µs  p95 204µs  hits 0.0%  origin calls 3")
 		time.Sleep(5 * time.Second)
 		lines("")
 		cancel()
@@ -241,7 +241,8 @@ func TestShort(t *testing.T) {
 			t.Errorf("%v: %q, want %q", d, got, want)
 		}
 	}
-	f(0, "<10µs")
+	f(500*time.Nanosecond, "<1µs")
+	f(3500*time.Nanosecond, "3µs")
 	f(123456*time.Nanosecond, "123µs")
 	f(1234*time.Microsecond, "1.2ms")
 	f(12345*time.Microsecond, "12ms")

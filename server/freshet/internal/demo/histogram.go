@@ -1,6 +1,7 @@
 package demo
 
 import (
+	"math"
 	"math/bits"
 	"sync/atomic"
 	"time"
@@ -66,9 +67,9 @@ func (v *interval) quantile(q float64) time.Duration {
 	if v.total == 0 {
 		return 0
 	}
-	rank := uint64(q * float64(v.total-1))
+	rank := max(uint64(math.Ceil(q*float64(v.total))), 1)
 	for i, n := range v.counts {
-		if rank < n {
+		if rank <= n {
 			return middle(i)
 		}
 		rank -= n

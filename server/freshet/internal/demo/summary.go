@@ -32,6 +32,19 @@ func (d *Demo) count(now time.Time) counts {
 	return c
 }
 
+// carry returns c with the calls of a side that answered nothing since before
+// set back to then: calls for requests that have not ended yet belong to the
+// line that will tell of them.
+func (c counts) carry(before counts) counts {
+	if c.naive.total == 0 {
+		c.naiveCalls = before.naiveCalls
+	}
+	if c.fast.total == 0 {
+		c.fastCalls = before.fastCalls
+	}
+	return c
+}
+
 // summary is the line for the time between two counts, empty if no request
 // ended in it.
 func summary(last, next counts) string {
@@ -62,8 +75,8 @@ func summary(last, next counts) string {
 // short writes a duration with three digits or so.
 func short(d time.Duration) string {
 	switch {
-	case d < 10*time.Microsecond:
-		return "<10µs"
+	case d < time.Microsecond:
+		return "<1µs"
 	case d < time.Millisecond:
 		return fmt.Sprintf("%dµs", d.Microseconds())
 	case d < 10*time.Millisecond:
