@@ -157,6 +157,7 @@ func (c *Cache) Handler(p Policy) func(http.Handler) http.Handler {
 // HEAD: an absolute URL with the scheme, authority, path and query that
 // clients send. After it has returned, nothing is served that was generated
 // before, not even by a run of the handler that was under way. Under
+// Policy.Query the query to give is the one that the handler sees. Under
 // Policy.Headers, or behind middleware that changes the request's URL, keys
 // hold more than a URL, and Purge does not reach them.
 func (c *Cache) Purge(rawURL string) error {

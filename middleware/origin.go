@@ -3,7 +3,6 @@ package middleware
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -65,6 +64,7 @@ func (x *exchange) join(attached bool) (*engine.Ticket[*fill], error) {
 		Joins:   func(f *engine.Flight[*fill]) bool { return c.store.Current(f.Gen) },
 		State:   func(f *engine.Flight[*fill]) *fill { return x.newFill(f, &run, attached) },
 		Run:     func(f *engine.Flight[*fill]) { run.run(f) },
+		Crashed: run.crashed,
 	})
 }
 
@@ -161,7 +161,7 @@ func (x *exchange) decide(f *fill, status int, h http.Header) verdict {
 	if n, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
 		v.length = n
 	}
-	if x.old != nil && serverError(status) && x.old.Times.Usable(now) {
+	if x.old != nil && serverError(status) && x.keepOld(now) {
 		v.failed = true
 		return v
 	}
@@ -174,6 +174,13 @@ func (x *exchange) decide(f *fill, status int, h http.Header) verdict {
 	})
 	v.header = headerOf(v.fields)
 	return v
+}
+
+// keepOld reports whether the old response is to be used, or kept, when the
+// handler fails: inside stale-if-error, and, by a run behind it, as long as it
+// is served anyway.
+func (x *exchange) keepOld(now engine.Instant) bool {
+	return x.old.Times.Usable(now) || x.old.Times.State(now) == engine.StaleWhileRevalidate
 }
 
 // judge says whether v may be shared, and for how long. header is all that the
@@ -448,16 +455,21 @@ func (x exchange) refresh(e *engine.Entry[object]) {
 		defer t.Leave()
 		if err := t.Wait(context.Background(), 0); err != nil {
 			e.Failed(c.store.Now(), backoffBase, backoffLimit)
-		} else if crash := t.Crash(); crash != nil && !errors.Is(crashError(crash), http.ErrAbortHandler) {
-			c.panics.Add(1)
-			c.opts.Logger.Error("handler panicked in a refresh", "panic", crash.Value, "path", t.State.req.URL.Path, "stack", string(crash.Stack))
 		}
 	}()
 }
 
-func crashError(c *engine.Crash) error {
-	if err, ok := c.Value.(error); ok {
-		return err
+// crashed reports a panic that no client's goroutine can take: that of a
+// refresh, or of a run whose client has left.
+func (x *exchange) crashed(fl *engine.Flight[*fill]) {
+	f, crash := fl.State, fl.Crash()
+	f.mu.Lock()
+	taken := f.leader != nil
+	f.mu.Unlock()
+	if err, ok := crash.Value.(error); taken || ok && errors.Is(err, http.ErrAbortHandler) {
+		return
 	}
-	return fmt.Errorf("%v", c.Value)
+	x.cache.panics.Add(1)
+	x.cache.opts.Logger.Error("handler panicked, and its client has left",
+		"panic", crash.Value, "path", f.req.URL.Path, "stack", string(crash.Stack))
 }

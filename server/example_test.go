@@ -1,66 +1,84 @@
-package server
+package server_test
 
 import (
-	"os"
-	"regexp"
-	"strings"
-	"testing"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	cachemw "github.com/freshet-go/freshet/middleware"
+	"github.com/freshet-go/freshet/server"
 )
 
-// The example is what new users copy.
-func TestExampleConfig(t *testing.T) {
-	const file = "freshet.example.yaml"
-	c, err := Load(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := New(c, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	src, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// What is left out has the default that its comment states.
-	var bare Config
-	bare = bare.withDefaults()
-	bare.Upstreams, bare.Routes = c.Upstreams, c.Routes
-	if keys := restartKeys(c, bare); len(keys) > 0 {
-		t.Errorf("values are not the defaults: %v", keys)
-	}
-	if got, want := c.Upstreams[0], (Upstream{Name: "app", URL: "http://127.0.0.1:8000"}).withDefaults(); got != want {
-		t.Errorf("values are not the defaults: %+v, want %+v", got, want)
-	}
+// The gateway as a handler of a program that has a server of its own. With
+// Listen and Serve it opens its listeners itself.
+func ExampleServer() {
+	calls := 0
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		calls++
+		fmt.Fprint(w, "slow answer")
+	}))
+	defer app.Close()
 
-	// Every key stands there with a comment that has something to say.
-	keys := make(map[string]bool)
-	add := func(key string) { keys[key] = true }
-	for _, f := range configFields {
-		add(f.key)
+	gateway, err := server.New(server.Config{
+		MaxBytes:  64 << 20,
+		Upstreams: []server.Upstream{{Name: "app", URL: app.URL}},
+		Routes: []server.Route{{
+			Pattern: "/products/{id}", Upstream: "app",
+			Policy: cachemw.Policy{TTL: time.Minute},
+		}},
+	}, server.Options{})
+	if err != nil {
+		fmt.Println(err)
+		return
 	}
-	for _, f := range upstreamFields {
-		add(f.key)
-	}
-	for _, f := range routeFields {
-		add(f.key)
-	}
-	for _, f := range policyFields {
-		add(f.key)
-	}
-	for _, f := range queryFields {
-		add(f.key)
-	}
-	for key := range keys {
-		line := regexp.MustCompile(`(?m)^[ #-]*\b` + key + `:.*$`).FindString(string(src))
-		if line == "" {
-			t.Errorf("key %s is not shown", key)
-			continue
+	defer gateway.Close()
+	front := httptest.NewServer(gateway.Handler())
+	defer front.Close()
+
+	for range 3 {
+		resp, err := http.Get(front.URL + "/products/7")
+		if err != nil {
+			fmt.Println(err)
+			return
 		}
-		value := line[strings.Index(line, ":"):]
-		if _, comment, _ := strings.Cut(value, "# "); len(comment) < 10 && key != "routes" {
-			t.Errorf("key %s has no comment: %s", key, line)
-		}
+		body, _ := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		fmt.Printf("%s, %d upstream\n", body, calls)
 	}
+	// Output:
+	// slow answer, 1 upstream
+	// slow answer, 1 upstream
+	// slow answer, 1 upstream
+}
+
+// All errors of a file are found at once, each with its place.
+func ExampleParse() {
+	_, err := server.Parse("freshet.yaml", []byte(`
+upstreams:
+  app:
+    url: http://127.0.0.1:8000
+routes:
+  - pattern: /products/{id}
+    upstream: ap
+    policy:
+      ttl: -1m
+`))
+	fmt.Println(err)
+	// Output:
+	// freshet.yaml:7:15: routes[0].upstream: "ap": no such upstream
+	// freshet.yaml:9:12: routes[0].policy.ttl: -1m0s: must not be negative
+}
+
+func ExampleParseSize() {
+	for _, text := range []string{"256MiB", "1.5GB", "4096", "12XB"} {
+		n, err := server.ParseSize(text)
+		fmt.Println(n, err)
+	}
+	// Output:
+	// 268435456 <nil>
+	// 1500000000 <nil>
+	// 4096 <nil>
+	// 0 not a size such as 256MiB, 1.5GB or 1048576
 }

@@ -105,6 +105,7 @@ type Start[S any] struct {
 	Gen     func() uint64           // draws the generation
 	State   func(f *Flight[S]) S    // makes the state that is shared
 	Run     func(f *Flight[S])      // fills it, on a goroutine of its own
+	Crashed func(f *Flight[S])      // called after a Run that crashed, before it is over; nil = not
 	Joins   func(f *Flight[S]) bool // whether a flight under way may be joined; nil = yes
 }
 
@@ -137,14 +138,14 @@ func (t *Flights[S]) Join(ctx context.Context, hash uint64, key string, start St
 	f.keep = f.keep || start.Keep
 	f.waiters++
 	done := s.group.DoChan(key, func() (any, error) {
-		f.fly(start.Run)
+		f.fly(start)
 		return nil, nil
 	})
 	return &Ticket[S]{Flight: f, Leader: leader, done: done}, nil
 }
 
 // fly runs the flight and takes it off the board.
-func (f *Flight[S]) fly(run func(*Flight[S])) {
+func (f *Flight[S]) fly(start Start[S]) {
 	// A goroutine inside singleflight's: Goexit ends the goroutine it is
 	// called on, and singleflight's is the one that delivers to the waiters.
 	ended := make(chan struct{})
@@ -161,10 +162,13 @@ func (f *Flight[S]) fly(run func(*Flight[S])) {
 			}
 			f.crash = crash
 		}()
-		run(f)
+		start.Run(f)
 		returned = true
 	}()
 	<-ended
+	if f.crash != nil && start.Crashed != nil {
+		start.Crashed(f)
+	}
 	close(f.over)
 	f.shard.mu.Lock()
 	f.shard.forget(f)
