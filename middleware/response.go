@@ -107,11 +107,14 @@ func setFields(h http.Header, fields []field) {
 // size is what the response costs: its body, its fields and their slices.
 func (s *response) size() int64 {
 	const (
-		self     = 256 // the structs and the lines
+		self     = 512 // the structs, the lines, the header map and what rounding adds
 		perField = 160 // a field, its slot in the header map, a slice header
 		perValue = 16  // a string header
 	)
 	n := int64(self + cap(s.body))
+	if n > 32<<10 { // large objects take whole pages
+		n = (n + 8<<10 - 1) &^ (8<<10 - 1)
+	}
 	for _, f := range s.fields {
 		n += perField + int64(len(f.name))
 		for _, v := range f.values {

@@ -1,0 +1,146 @@
+package benchmarks
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/ristretto/v2"
+
+	cachemw "github.com/freshet-go/freshet/middleware"
+)
+
+func newCache(tb testing.TB, maxBytes int64) *cachemw.Cache {
+	tb.Helper()
+	c, err := cachemw.New(cachemw.Options{MaxBytes: maxBytes})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return c
+}
+
+func BenchmarkHandler(b *testing.B) {
+	targets, err := Hits(newCache(b, 64<<20))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, t := range append([]Target{Floor()}, targets...) {
+		b.Run(t.Name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				t.Do()
+			}
+		})
+	}
+}
+
+func BenchmarkFetch(b *testing.B) {
+	t, closeCache, err := Fetch()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer closeCache() //nolint:errcheck // nothing runs
+	b.Run(t.Name, func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			t.Do()
+		}
+	})
+	b.Run("ristretto.Get", func(b *testing.B) {
+		c, err := ristretto.NewCache(&ristretto.Config[string, string]{NumCounters: 1e4, MaxCost: 1 << 20, BufferItems: 64})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer c.Close()
+		c.Set("user:12345678", "value", 1)
+		c.Wait()
+		b.ReportAllocs()
+		for b.Loop() {
+			c.Get("user:12345678")
+		}
+	})
+}
+
+// BenchmarkGrowth hits entries in turn, so that larger caches miss the
+// processor's caches more often.
+func BenchmarkGrowth(b *testing.B) {
+	for _, n := range []int{1_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			c := newCache(b, 4<<30)
+			h := c.Handler(cachemw.Policy{Name: "growth", TTL: time.Hour})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = w.Write(body[:64])
+			}))
+			w := &Writer{H: make(http.Header)}
+			r := Request("GET")
+			paths := make([]string, n)
+			for i := range paths {
+				paths[i] = fmt.Sprintf("/products/%d", i)
+				r.URL.Path, r.RequestURI = paths[i], paths[i]+"?"+r.URL.RawQuery
+				h.ServeHTTP(w, r)
+			}
+			runtime.GC()
+			uris := make([]string, n)
+			for i := range uris {
+				uris[i] = paths[i] + "?" + r.URL.RawQuery
+			}
+			i := 0
+			b.ResetTimer()
+			for b.Loop() {
+				if i++; i == n {
+					i = 0
+				}
+				r.URL.Path, r.RequestURI = paths[i], uris[i]
+				h.ServeHTTP(w, r)
+			}
+			if s := c.Stats(); s.OriginCalls != uint64(n) {
+				b.Errorf("%d origin calls, want %d", s.OriginCalls, n)
+			}
+		})
+	}
+}
+
+// Heap that a full cache really takes against what it counts.
+func TestBudgetCountsWhatIsHeld(t *testing.T) {
+	for _, size := range []int{200, 2 << 10, 50 << 10} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			const budget = 64 << 20
+			before := heap()
+			c := newCache(t, budget)
+			h := c.Handler(cachemw.Policy{Name: "memory", TTL: time.Hour})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = w.Write(make([]byte, size))
+			}))
+			for i := range 2 * budget / size {
+				if i > 200_000 {
+					break
+				}
+				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", fmt.Sprintf("/items/%d", i), nil))
+			}
+			used := heap() - before
+			s := c.Stats()
+			t.Logf("%d bytes a body: %d entries, %d MiB counted, %d MiB of heap, %.2f x", size, s.Entries, s.Bytes>>20, used>>20, float64(used)/float64(s.Bytes))
+			if s.Bytes > budget {
+				t.Errorf("%d bytes counted, budget %d", s.Bytes, budget)
+			}
+			if float64(used) > 1.3*budget {
+				t.Errorf("%d bytes of heap for a budget of %d", used, budget)
+			}
+		})
+	}
+}
+
+func heap() int64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
