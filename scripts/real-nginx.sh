@@ -1,10 +1,8 @@
 #!/usr/bin/env bash
-# Usage: real-nginx.sh [--write]
 # Puts the gateway in front of a real nginx that serves a real tree (this
 # repository, Go's own sources and documentation, and a file of 200 MB), loads
 # it with hey, and checks that every body is nginx's own, byte for byte, cold
-# and warm. With --write it keeps what it prints in docs/measurements.md,
-# between the marks there. Everything listens on loopback, and is stopped.
+# and warm. Everything listens on loopback, and is stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin"

@@ -1,0 +1,97 @@
+package middleware_test
+
+import (
+	"fmt"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	cachemw "github.com/freshet-go/freshet/middleware"
+)
+
+func ExampleCache_Handler_chi() {
+	cache, err := cachemw.New(cachemw.Options{MaxBytes: 64 << 20})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+
+	calls := 0
+	r := chi.NewRouter()
+	r.With(cache.Handler(cachemw.Policy{TTL: time.Minute, StaleWhileRevalidate: 10 * time.Minute})).
+		Get("/products/{id}", func(w http.ResponseWriter, r *http.Request) {
+			calls++ // here the service would wait for an upstream
+			fmt.Fprintf(w, "product %s", chi.URLParam(r, "id"))
+		})
+
+	for range 2 {
+		w := httptest.NewRecorder()
+		r.ServeHTTP(w, httptest.NewRequest("GET", "/products/7", nil))
+		fmt.Println(w.Body, "-", w.Header().Get("Cache-Status"))
+	}
+	fmt.Println("calls:", calls)
+	// Output:
+	// product 7 - freshet; fwd=uri-miss; stored
+	// product 7 - freshet; hit; ttl=60
+	// calls: 1
+}
+
+func ExampleCache_Handler_netHTTP() {
+	cache, err := cachemw.New(cachemw.Options{MaxBytes: 64 << 20})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+
+	mux := http.NewServeMux()
+	mux.Handle("GET /news", cache.Handler(cachemw.Policy{})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=30") // the zero Policy obeys the response
+		fmt.Fprint(w, "news")
+	})))
+	mux.Handle("GET /me", cache.Handler(cachemw.Policy{})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "private, max-age=30")
+		fmt.Fprint(w, "me")
+	})))
+
+	for _, path := range []string{"/news", "/news", "/me"} {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		fmt.Println(w.Body, "-", w.Header().Get("Cache-Status"))
+	}
+	// Output:
+	// news - freshet; fwd=uri-miss; stored
+	// news - freshet; hit; ttl=30
+	// me - freshet; fwd=uri-miss; detail=private
+}
+
+func ExampleCache_Purge() {
+	cache, err := cachemw.New(cachemw.Options{MaxBytes: 64 << 20})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+
+	price := 10
+	h := cache.Handler(cachemw.Policy{TTL: time.Hour})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintf(w, "price %d", price)
+	}))
+	get := func() {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("GET", "http://shop.example/price", nil))
+		fmt.Println(w.Body)
+	}
+	get()
+	price = 20
+	get()
+	if err := cache.Purge("http://shop.example/price"); err != nil {
+		log.Fatal(err)
+	}
+	get()
+	// Output:
+	// price 10
+	// price 10
+	// price 20
+}
