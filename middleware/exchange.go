@@ -72,6 +72,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.write(e, x.began)
 		x.countHit(o, outcomeHit)
 	case engine.StaleWhileRevalidate:
+		if x.nested() {
+			x.next.ServeHTTP(w, r)
+			return
+		}
 		x.refresh(e)
 		x.write(e, x.began)
 		x.countHit(o, outcomeStale)
@@ -117,7 +121,8 @@ func bypass(r *http.Request) string {
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		return reasonMethod
-	case r.ContentLength != 0 || r.Body != nil && r.Body != http.NoBody:
+	case r.ContentLength != 0 || r.ProtoMajor < 2 && r.Body != nil && r.Body != http.NoBody:
+		// In HTTP/2, a request without a body has an empty one, not NoBody.
 		return reasonBody
 	case r.Header["Authorization"] != nil:
 		return reasonAuthorization
@@ -196,6 +201,10 @@ func writeNotModified(w http.ResponseWriter) {
 // It has a value receiver, and so have all that keep hold of the exchange:
 // with a pointer, the exchange of a hit would be allocated too.
 func (x exchange) miss() {
+	if x.nested() {
+		x.next.ServeHTTP(x.w, x.r)
+		return
+	}
 	if x.r.Method == http.MethodHead {
 		// The handler's answer to HEAD has no body to store, and turning it
 		// into GET would cost the origin more than the client asked for.
@@ -247,6 +256,7 @@ func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
 	}
 	switch how {
 	case delivered:
+		f.addTrailers(x.w.Header())
 		x.count(m, x.readOutcome(t.Leader, f))
 	case left:
 		x.count(m, x.readOutcome(t.Leader, f))

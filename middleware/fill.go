@@ -38,12 +38,13 @@ type fill struct {
 	interim   []interim // 1xx responses, before the header
 	verdict   verdict   // set with committed
 	committed bool
-	body      []byte // shared bytes so far; what was written is never changed
-	reserved  int64  // bytes of the budget taken for body
-	flushed   int    // the handler flushed when body had this length; -1 never
-	done      bool   // the handler has returned or crashed
-	replayed  bool   // the response came from the store
-	complete  bool   // it returned, and everything it promised was written
+	body      []byte  // shared bytes so far; what was written is never changed
+	reserved  int64   // bytes of the budget taken for body
+	flushed   int     // the handler flushed when body had this length; -1 never
+	done      bool    // the handler has returned or crashed
+	replayed  bool    // the response came from the store
+	trailers  []field // set before done; those of a shared response were not announced, and keep it out of the store
+	complete  bool    // it returned, and everything it promised was written
 
 	// handedOver: body has all bytes that are shared, those that follow go to
 	// leader alone.
@@ -147,6 +148,13 @@ func (f *fill) leave() {
 	defer f.mu.Unlock()
 	f.leader = nil
 	f.broadcast()
+}
+
+// addTrailers adds the trailers of a shared response to a client's header.
+func (f *fill) addTrailers(h http.Header) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	setFields(h, f.trailers)
 }
 
 // finish is called when the handler has returned (clean) or crashed.

@@ -48,15 +48,34 @@ const (
 	backoffLimit = 32 * time.Second
 )
 
+// flight names the flight of x.
+func (x *exchange) flight() string {
+	name := x.q.key.string()
+	if x.q.variant != nil {
+		name = variantFlight(name, x.q.variant)
+	}
+	return name
+}
+
+// A runOf is the key of a value in the context of each run. A request with it
+// comes from the run itself, since the cache is mounted twice or the handler
+// asks for its own URL: that request must not wait for the run, nor have the
+// stale response that the run is to replace.
+type runOf struct {
+	cache  *Cache
+	flight string
+}
+
+func (x *exchange) nested() bool {
+	return x.r.Context().Value(runOf{x.cache, x.flight()}) != nil
+}
+
 // join joins the run of the handler for x's key, or begins one.
 func (x *exchange) join(attached bool) (*engine.Ticket[*fill], error) {
 	c := x.cache
 	run := *x // the request goes on with x, and may be over before the run is
 	run.w = nil
-	name := x.q.key.string()
-	if x.q.variant != nil {
-		name = variantFlight(name, x.q.variant)
-	}
+	name := x.flight()
 	return c.flights.Join(x.r.Context(), flightHash(c.seed, name), name, engine.Start[*fill]{
 		Timeout: x.policy.FillTimeout,
 		Keep:    true, // until the header says that nobody else will have it
@@ -86,7 +105,7 @@ func (x *exchange) newFill(fl *engine.Flight[*fill], run *exchange, attached boo
 		}
 	}
 	f.decide = run.decide
-	f.req = x.detach(fl.Context)
+	f.req = x.detach(context.WithValue(fl.Context, runOf{x.cache, x.flight()}, true))
 	f.asked = f.req.Header.Clone()
 	return f
 }
@@ -295,6 +314,9 @@ func (x *exchange) settle(fl *engine.Flight[*fill], clean bool) {
 	f.mu.Lock()
 	v := f.verdict
 	body, reserved := f.body, f.reserved
+	if len(f.trailers) > 0 && v.shared {
+		v.shared, v.private = false, string(rfc9111.ReasonTrailer)
+	}
 	store := v.shared && f.complete && !f.handedOver && !f.replayed
 	f.reserved = 0
 	f.mu.Unlock()

@@ -247,8 +247,27 @@ func (r *recorder) finish(clean bool) {
 	}
 	if r.client != nil && !r.fill.hijacked {
 		r.trailers()
+	} else if clean && r.client == nil {
+		r.sharedTrailers()
 	}
 	r.fill.finish(clean)
+}
+
+// sharedTrailers notes the trailers of a response that was shared since it
+// announced none.
+func (r *recorder) sharedTrailers() {
+	var trailers []field
+	for name, values := range r.header {
+		if strings.HasPrefix(name, http.TrailerPrefix) {
+			trailers = append(trailers, field{name: name, values: slices.Clip(slices.Clone(values))})
+		}
+	}
+	if trailers == nil {
+		return
+	}
+	r.fill.mu.Lock()
+	defer r.fill.mu.Unlock()
+	r.fill.trailers = trailers
 }
 
 // trailers copies what the handler set after the header to the client's map:

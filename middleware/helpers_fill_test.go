@@ -1,0 +1,51 @@
+package middleware
+
+import (
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"testing"
+)
+
+// serve starts a server that does not log what tests make fail.
+func serve(t *testing.T, h http.Handler) *httptest.Server {
+	t.Helper()
+	srv := httptest.NewUnstartedServer(h)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.Start()
+	t.Cleanup(srv.Close)
+	return srv
+}
+
+// proxyTo returns a reverse proxy that does not log.
+func proxyTo(t *testing.T, target string) *httputil.ReverseProxy {
+	t.Helper()
+	u, err := url.Parse(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := httputil.NewSingleHostReverseProxy(u)
+	p.ErrorLog = log.New(io.Discard, "", 0)
+	return p
+}
+
+// fetch returns a whole response and how reading it ended.
+func fetch(client *http.Client, target string) (*http.Response, string, error) {
+	resp, err := client.Get(target)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp, string(body), err
+}
+
+// raised calls do and returns what it panicked with.
+func raised(do func()) (value any) {
+	defer func() { value = recover() }()
+	do()
+	return nil
+}
