@@ -121,8 +121,10 @@ func bypass(r *http.Request) string {
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		return reasonMethod
-	case r.ContentLength != 0 || r.ProtoMajor < 2 && r.Body != nil && r.Body != http.NoBody:
-		// In HTTP/2, a request without a body has an empty one, not NoBody.
+	case r.ContentLength != 0:
+		// Not r.Body: a server has one in HTTP/2 where there is none, and
+		// middleware like chi's RequestSize wraps it in any case. Runs that
+		// are shared get no body at all.
 		return reasonBody
 	case r.Header["Authorization"] != nil:
 		return reasonAuthorization
@@ -165,14 +167,19 @@ func (x *exchange) passWith(w http.ResponseWriter, r *http.Request) {
 func (x *exchange) write(e *engine.Entry[object], now engine.Instant) {
 	s := e.Value.response
 	h := x.w.Header()
-	s.writeFields(h)
+	notModified := s.status == http.StatusOK && conditional(x.r.Header) && rfc9111.NotModified(x.r.Header, s.header, s.date)
+	if notModified {
+		setFields(h, s.fields[s.content:])
+	} else {
+		setFields(h, s.fields)
+	}
 	l := s.linesAt(e.Times, now)
 	h["Age"] = l.age
 	if !x.policy.HideStatus {
 		h["Cache-Status"] = l.status
 	}
-	if s.status == http.StatusOK && conditional(x.r.Header) && rfc9111.NotModified(x.r.Header, s.header, s.date) {
-		writeNotModified(x.w)
+	if notModified {
+		x.w.WriteHeader(http.StatusNotModified)
 		return
 	}
 	x.w.WriteHeader(s.status)
@@ -185,12 +192,23 @@ func conditional(h http.Header) bool {
 	return h["If-None-Match"] != nil || h["If-Modified-Since"] != nil
 }
 
-// writeNotModified sends a 304, without the fields that describe the content
-// it does not have (RFC 9110 15.4.5).
+// describesContent reports whether a field describes the content that a 304
+// does not have, and is left out of it (RFC 9110 15.4.5).
+func describesContent(name string) bool {
+	switch name {
+	case "Content-Length", "Content-Type", "Content-Encoding", "Content-Language", "Content-Range":
+		return true
+	}
+	return false
+}
+
+// writeNotModified sends a 304 instead of the response whose fields are set.
 func writeNotModified(w http.ResponseWriter) {
 	h := w.Header()
-	for _, name := range []string{"Content-Length", "Content-Type", "Content-Encoding", "Content-Language", "Content-Range"} {
-		delete(h, name)
+	for name := range h {
+		if describesContent(name) {
+			delete(h, name)
+		}
 	}
 	w.WriteHeader(http.StatusNotModified)
 }

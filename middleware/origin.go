@@ -364,13 +364,15 @@ func (x *exchange) publish(fl *engine.Flight[*fill], v *verdict, body []byte, re
 		body = append(make([]byte, 0, len(body)), body...)
 	}
 	s := &response{
-		status: v.status, fields: v.fields, header: v.header, upstream: v.upstream,
-		body: body[:len(body):len(body)], initialAge: v.age, date: time.Now(),
+		status: v.status, header: v.header, upstream: v.upstream,
+		fields: slices.Clone(v.fields), // readers still have v
+		body:   body[:len(body):len(body)], initialAge: v.age, date: time.Now(),
 	}
 	if bodyAllowed(v.status) && v.length < 0 {
 		value := []string{strconv.Itoa(len(body))}
-		s.fields = append(s.fields[:len(s.fields):len(s.fields)], field{name: "Content-Length", values: value})
+		s.fields = append(s.fields, field{name: "Content-Length", values: value})
 	}
+	s.sortFields()
 	now := c.store.Now()
 	o := object{key: x.q.key.clone(), response: s, byPolicy: v.byPolicy, metrics: x.route(fl.State.req)}
 	hash := x.q.key.hash(c.seed)

@@ -46,3 +46,18 @@ func TestFailedRefreshKeepsTheStaleResponse(t *testing.T) {
 		}
 	})
 }
+
+// Middleware that wraps every request's body, as chi's RequestSize does, must
+// not turn caching off.
+func TestWrappedBodyIsNoBody(t *testing.T) {
+	c := newCache(t, Options{})
+	h := c.Handler(Policy{TTL: time.Minute})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("x")) }))
+	limited := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, http.NoBody, 1<<20)
+		h.ServeHTTP(w, r)
+	})
+	get(limited, "/")
+	if got := get(limited, "/").Header().Get("Cache-Status"); got != "freshet; hit; ttl=60" {
+		t.Errorf("Cache-Status %q", got)
+	}
+}

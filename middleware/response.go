@@ -52,10 +52,11 @@ type field struct {
 // A response is complete and immutable. What is sent with it beside the fields
 // changes once a second and is kept in lines.
 type response struct {
-	status int
-	fields []field
-	header http.Header // the same fields, for rules that look them up
-	body   []byte
+	status  int
+	fields  []field     // those that describe the content first
+	content int         // how many these are
+	header  http.Header // the same fields, for rules that look them up
+	body    []byte
 
 	initialAge time.Duration // corrected_initial_age (RFC 9111 4.2.3) when stored
 	date       time.Time
@@ -90,8 +91,22 @@ func (s *response) linesAt(t engine.Times, now engine.Instant) *lines {
 
 func clip(values ...string) []string { return slices.Clip(values) }
 
-// writeFields sets the response's fields in h.
-func (s *response) writeFields(h http.Header) { setFields(h, s.fields) }
+// sortFields puts the fields that a 304 does not have before the others.
+func (s *response) sortFields() {
+	slices.SortStableFunc(s.fields, func(a, b field) int {
+		return rank(a.name) - rank(b.name)
+	})
+	for s.content < len(s.fields) && describesContent(s.fields[s.content].name) {
+		s.content++
+	}
+}
+
+func rank(name string) int {
+	if describesContent(name) {
+		return 0
+	}
+	return 1
+}
 
 func setFields(h http.Header, fields []field) {
 	for i := range fields {

@@ -121,7 +121,7 @@ func TestKeysFatGet(t *testing.T) {
 		name   string
 		length int64
 	}{
-		{"length", 4}, {"chunked", -1}, {"length denied", 0},
+		{"length", 4}, {"chunked", -1},
 	} {
 		calls = 0
 		r := httptest.NewRequest("GET", "/fat", io.NopCloser(strings.NewReader("evil")))
