@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"sync"
@@ -213,109 +212,19 @@ func (f *fill) over() bool {
 	return f.done
 }
 
+// broken reports whether the response has broken off: who comes now is better
+// served by a run of its own.
+func (f *fill) broken() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.done && !f.complete
+}
+
 // begun reports whether the leader was sent a header.
 func (f *fill) begun() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.began || f.direct
-}
-
-// An ending says how reading a fill ended.
-type ending uint8
-
-const (
-	delivered    ending = iota // the client has the whole response
-	left                       // the client is gone
-	cutOff                     // the response broke off: the client must not take it for whole
-	refused                    // nothing was sent; this response is not for this client
-	useStale                   // nothing was sent; an old response is to be used
-	continueSelf               // the shared part was sent, the rest is not shared
-	waitedTooLong
-)
-
-// idleFlush is how long a reader that has caught up waits for more before it
-// flushes what the client's connection buffers. Most small responses are
-// complete by then, and go out at once with a Content-Length.
-const idleFlush = time.Millisecond
-
-// A reader delivers a fill to one client.
-type reader struct {
-	fill   *fill
-	w      http.ResponseWriter
-	ctx    context.Context // of the client
-	leader bool
-	limit  time.Duration         // to wait for the header, 0 = none
-	wants  func(v *verdict) bool // whether this client may have it; nil = yes
-	begin  func(v *verdict)      // sets the header fields and writes the header
-}
-
-// run delivers until the response or the client ends.
-func (rd *reader) run() ending {
-	if end, ok := rd.awaitHeader(); !ok {
-		return end
-	}
-	f := rd.fill
-	f.mu.Lock()
-	v := &f.verdict
-	if rd.leader && f.handedOver && len(f.body) == 0 {
-		return rd.lend() // with mu; the handler writes the header itself
-	}
-	f.began = f.began || rd.leader
-	f.mu.Unlock()
-	rd.begin(v)
-	return rd.body()
-}
-
-// awaitHeader waits for the response header, passing on interim responses.
-// It reports false if the header is not to be sent.
-func (rd *reader) awaitHeader() (ending, bool) {
-	f := rd.fill
-	var expired <-chan time.Time
-	if rd.limit > 0 {
-		timer := time.NewTimer(rd.limit)
-		defer timer.Stop()
-		expired = timer.C
-	}
-	sent := 0
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for {
-		switch {
-		case sent < len(f.interim):
-			i := f.interim[sent]
-			sent++
-			f.mu.Unlock()
-			writeInterim(rd.w, i)
-			f.mu.Lock()
-			continue
-		case f.committed && f.verdict.failed:
-			return useStale, false
-		case f.committed && !rd.leader && (!f.verdict.shared || f.handedOver && len(f.body) == 0 || rd.wants != nil && !rd.wants(&f.verdict)):
-			return refused, false
-		case f.committed || rd.leader && f.handedOver:
-			return 0, true
-		case f.done:
-			return cutOff, false
-		}
-		next := f.next()
-		f.mu.Unlock()
-		var end ending
-		stop := true
-		select {
-		case <-next:
-			stop = false
-		case <-rd.ctx.Done():
-			end = left
-		case <-expired:
-			end = waitedTooLong
-		case <-f.context.Done():
-			end, stop = cutOff, f.abandoned()
-		}
-		f.mu.Lock()
-		if stop {
-			return end, false
-		}
-	}
 }
 
 // abandoned waits a moment for the handler to end after its context has, and
@@ -344,75 +253,6 @@ func (f *fill) abandoned() bool {
 // that a handler that answers 504 itself is heard.
 const endGrace = 50 * time.Millisecond
 
-// body sends the shared bytes.
-func (rd *reader) body() ending {
-	f := rd.fill
-	rc := http.NewResponseController(rd.w)
-	sent, unflushed := 0, true
-	f.mu.Lock()
-	for {
-		switch {
-		case sent < len(f.body):
-			chunk := f.body[sent:len(f.body):len(f.body)]
-			f.mu.Unlock()
-			n, err := rd.w.Write(chunk)
-			if err != nil {
-				return left
-			}
-			sent += n
-			unflushed = true
-			f.mu.Lock()
-			continue
-		case f.handedOver && rd.leader:
-			return rd.lend()
-		case f.handedOver:
-			f.mu.Unlock()
-			return continueSelf
-		case f.done && f.complete:
-			f.mu.Unlock()
-			return delivered
-		case f.done:
-			f.mu.Unlock()
-			return cutOff
-		}
-		next, flush := f.next(), f.flushed >= sent
-		f.mu.Unlock()
-		if end, ok := rd.idle(rc, next, flush, &unflushed); !ok {
-			return end
-		}
-		f.mu.Lock()
-	}
-}
-
-// idle waits for a change, and flushes before a longer wait.
-func (rd *reader) idle(rc *http.ResponseController, next <-chan struct{}, flush bool, unflushed *bool) (ending, bool) {
-	var wait <-chan time.Time
-	if *unflushed && !flush {
-		timer := time.NewTimer(idleFlush)
-		defer timer.Stop()
-		wait = timer.C
-	}
-	for {
-		if *unflushed && wait == nil {
-			*unflushed = false
-			_ = rc.Flush() // a writer that cannot flush does not buffer for long
-		}
-		select {
-		case <-next:
-			return 0, true
-		case <-wait:
-			wait = nil
-		case <-rd.ctx.Done():
-			return left, false
-		case <-rd.fill.context.Done():
-			if rd.fill.abandonedBody(next) {
-				return cutOff, false
-			}
-			return 0, true
-		}
-	}
-}
-
 // abandonedBody is abandoned for a response whose header is out.
 func (f *fill) abandonedBody(next <-chan struct{}) bool {
 	timer := time.NewTimer(endGrace)
@@ -422,46 +262,5 @@ func (f *fill) abandonedBody(next <-chan struct{}) bool {
 		return false
 	case <-timer.C:
 		return true
-	}
-}
-
-// lend gives the leader's ResponseWriter to the handler until the handler has
-// returned. The caller holds mu. The client's leaving ends the handler's
-// context, as it would without a cache.
-func (rd *reader) lend() ending {
-	f := rd.fill
-	f.direct = true
-	f.broadcast()
-	gone := rd.ctx.Done()
-	for !f.done {
-		next := f.next()
-		f.mu.Unlock()
-		select {
-		case <-next:
-		case <-gone:
-			gone = nil
-			f.context.Cancel(rd.ctx.Err())
-		}
-		f.mu.Lock()
-	}
-	f.mu.Unlock()
-	return delivered
-}
-
-// writeInterim sends a 1xx response. Its fields are not those of the final one.
-func writeInterim(w http.ResponseWriter, i interim) {
-	h := w.Header()
-	before := make(map[string][]string, len(i.header))
-	for name, values := range i.header {
-		before[name] = h[name]
-		h[name] = values
-	}
-	w.WriteHeader(i.status)
-	for name, values := range before {
-		if values == nil {
-			delete(h, name)
-		} else {
-			h[name] = values
-		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
@@ -153,9 +154,9 @@ func TestH9Truncated(t *testing.T) {
 			t.Run(fmt.Sprintf("chunked %v, %d tenths", chunked, part), func(t *testing.T) {
 				c := newCache(t, Options{})
 				proxy := httputil.NewSingleHostReverseProxy(target)
-				proxy.ErrorLog, proxy.ErrorHandler = nil, func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(502) }
+				proxy.ErrorLog, proxy.ErrorHandler = log.New(io.Discard, "", 0), func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(502) }
 				front := httptest.NewUnstartedServer(c.Handler(Policy{})(proxy))
-				front.Config.ErrorLog = nil
+				front.Config.ErrorLog = log.New(io.Discard, "", 0)
 				front.Start()
 				defer front.Close()
 				cut.Store(int64(size * part / 10))

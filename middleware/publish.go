@@ -1,0 +1,204 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/rfc9111"
+)
+
+// settle stores what a run has brought, and gives back what it has reserved.
+func (x *exchange) settle(fl *engine.Flight[*fill], clean bool) {
+	f := fl.State
+	c := x.cache
+	f.mu.Lock()
+	v := f.verdict
+	body, reserved := f.body, f.reserved
+	if len(f.trailers) > 0 && v.shared {
+		v.shared, v.private = false, string(rfc9111.ReasonTrailer)
+	}
+	store := v.shared && f.complete && !f.handedOver && !f.replayed
+	f.reserved = 0
+	f.mu.Unlock()
+	reason := v.private
+	switch {
+	case store:
+		if fl.Publish(func() { store = x.publish(fl, &v, body, reserved) }) {
+			if store {
+				return
+			}
+			reason = reasonTooLarge
+		} else {
+			c.store.Release(reserved)
+			reason = reasonPurged
+			if fl.Context.Err() != nil {
+				reason = reasonIncomplete
+			}
+		}
+	default:
+		c.store.Release(reserved)
+		switch {
+		case f.replayed:
+			return
+		case !clean:
+			reason = reasonPanic
+		case v.failed:
+			reason = reasonError
+		case reason == "":
+			reason = reasonIncomplete
+		}
+		if clean && !v.failed && v.private != "" && v.private != reasonEmpty {
+			fl.Publish(func() { x.remember(fl, v.private) })
+		}
+		if x.old != nil && (!clean || v.failed) {
+			x.old.Failed(c.store.Now(), backoffBase, backoffLimit)
+		}
+	}
+	c.metrics.notStored(reason)
+}
+
+// publish stores a complete response, under its variant if it has one.
+func (x *exchange) publish(fl *engine.Flight[*fill], v *verdict, body []byte, reserved int64) bool {
+	c := x.cache
+	if cap(body)-len(body) > len(body)/8+512 {
+		body = append(make([]byte, 0, len(body)), body...)
+	}
+	s := &response{
+		status: v.status, header: v.header, upstream: v.upstream,
+		fields: slices.Clone(v.fields), // readers still have v
+		body:   body[:len(body):len(body)], initialAge: v.age, date: time.Now(),
+	}
+	if bodyAllowed(v.status) && v.length < 0 {
+		value := []string{strconv.Itoa(len(body))}
+		s.fields = append(s.fields, field{name: "Content-Length", values: value})
+	}
+	s.sortFields()
+	now := c.store.Now()
+	o := object{key: x.q.key.clone(), response: s, byPolicy: v.byPolicy, metrics: x.route(fl.State.req)}
+	hash := x.q.key.hash(c.seed)
+	times := v.times(now)
+	if x.q.variant != nil || len(v.vary) > 0 {
+		vr := x.variantFor(fl, v, times, hash)
+		if vr == nil {
+			c.store.Release(reserved)
+			return false
+		}
+		o.variant, o.key, hash = vr, key{}, vr.hash
+	}
+	cost := c.store.Overhead() + s.size() + o.key.size()
+	if x.q.variant != nil {
+		cost += int64(len(x.q.variant.values))
+	}
+	return c.store.Put(hash, &engine.Entry[object]{Value: o, Times: times, Gen: fl.Gen}, cost, reserved)
+}
+
+// variantFor returns the variant under which a response that varies is stored,
+// and makes sure that it can be found: the object of the key must name the
+// fields. If it names others, it is replaced by one that names all of them,
+// since a response that is kept apart by too many fields is right, and one
+// that is kept apart by too few is another's.
+func (x *exchange) variantFor(fl *engine.Flight[*fill], v *verdict, times engine.Times, hash uint64) *variant {
+	c := x.cache
+	q := lookup{key: x.q.key}
+	fields := v.vary
+	var known *variants
+	born := fl.Gen
+	if e := c.store.Get(hash, q); e != nil && e.Value.variants != nil {
+		known = e.Value.variants
+		if born = known.born; fl.Gen < born {
+			return nil // begun before the key was purged and asked for again
+		}
+		fields = union(known.fields, fields)
+		if !known.covers(v.vary) {
+			known = nil
+		}
+	} else if x.q.variant != nil {
+		return nil // what it belonged to was purged, or made room for others
+	}
+	alive := func(vr *variant) bool { return c.store.Get(vr.hash, lookup{variant: vr}) != nil }
+	if known == nil {
+		known = newVariants(fields, x.policy.MaxVariants, born)
+	}
+	found := known.add(fl.State.asked, alive)
+	if found == nil {
+		return nil
+	}
+	// Put again each time, so that it lives as long as its responses.
+	k := x.q.key.clone()
+	cost := c.store.Overhead() + k.size() + int64(x.policy.MaxVariants)*96 + maxVariantBytes
+	if !c.store.Put(hash, &engine.Entry[object]{
+		Value: object{key: k, variants: known, metrics: x.route(fl.State.req)},
+		Times: engine.NewTimes(times.Stored, times.Horizon().Sub(times.Stored), 0, 0),
+		Gen:   c.store.Generation(),
+	}, cost, 0) {
+		return nil
+	}
+	return found
+}
+
+// remember notes for a while that responses are not shared.
+func (x *exchange) remember(fl *engine.Flight[*fill], why string) {
+	c := x.cache
+	o := object{key: x.q.key.clone(), private: why, metrics: x.route(fl.State.req)}
+	if x.q.variant != nil {
+		o.key, o.variant = key{}, x.q.variant
+	}
+	c.store.Put(x.hash, &engine.Entry[object]{
+		Value: o,
+		Times: engine.NewTimes(c.store.Now(), passFor, 0, 0),
+		Gen:   fl.Gen,
+	}, c.store.Overhead()+o.key.size(), 0)
+}
+
+// refresh has the handler run behind a stale response, unless that is being
+// done, has just failed, or all workers are busy.
+func (x exchange) refresh(e *engine.Entry[object]) {
+	c := x.cache
+	if !e.BeginRefresh(x.began) {
+		return
+	}
+	if !c.pool.Acquire() {
+		c.refreshSkips.Add(1)
+		e.EndRefresh()
+		return
+	}
+	x.old, x.reason = e, "stale"
+	t, err := x.join(false)
+	if err != nil || !t.Leader {
+		e.EndRefresh()
+		c.pool.Release()
+		if err == nil {
+			t.Leave()
+		}
+		return
+	}
+	c.refreshes.Add(1)
+	go func() { // as long as the run, which is bounded by FillTimeout
+		defer c.pool.Release()
+		defer e.EndRefresh()
+		defer t.Leave()
+		if err := t.Wait(context.Background(), 0); err != nil {
+			e.Failed(c.store.Now(), backoffBase, backoffLimit)
+		}
+	}()
+}
+
+// crashed reports a panic that no client's goroutine can take: that of a
+// refresh, or of a run whose client has left.
+func (x *exchange) crashed(fl *engine.Flight[*fill]) {
+	f, crash := fl.State, fl.Crash()
+	f.mu.Lock()
+	taken := f.leader != nil
+	f.mu.Unlock()
+	if err, ok := crash.Value.(error); taken || ok && errors.Is(err, http.ErrAbortHandler) {
+		return
+	}
+	x.cache.panics.Add(1)
+	x.cache.opts.Logger.Error("handler panicked, and its client has left",
+		"panic", crash.Value, "path", f.req.URL.Path, "stack", string(crash.Stack))
+}
