@@ -400,7 +400,7 @@ func TestUsageCountsEntriesAndBytes(t *testing.T) {
 		t.Errorf("got %+v, want 100 entries of %d bytes and 1000 reserved", u, sum.Load())
 	}
 	e := c.Get(c.hash("key7"), "key7")
-	if e.Cost() != 307 {
-		t.Errorf("Cost() = %d, want 307", e.Cost())
+	if e.cost != 307 {
+		t.Errorf("Cost() = %d, want 307", e.cost)
 	}
 }

@@ -81,10 +81,6 @@ func New[Q, V any](cfg Config[Q, V]) (*Cache[Q, V], error) {
 // Now returns the current instant.
 func (c *Cache[Q, V]) Now() Instant { return Instant(time.Since(c.base)) }
 
-// Instant converts a point of the wall clock, which must have come from
-// time.Now, into an instant.
-func (c *Cache[Q, V]) Instant(t time.Time) Instant { return Instant(t.Sub(c.base)) }
-
 // Generation draws the next generation. A load draws one before it begins.
 func (c *Cache[Q, V]) Generation() uint64 { return c.gen.Add(1) }
 

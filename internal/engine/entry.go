@@ -161,6 +161,3 @@ func (e *Entry[V]) Failed(now Instant, base, limit time.Duration) {
 	}
 	e.retryAt.Store(int64(now.Add(Jitter(min(d, limit), 0.5))))
 }
-
-// Cost is the number of bytes that e counts against the budget.
-func (e *Entry[V]) Cost() int64 { return e.cost }
