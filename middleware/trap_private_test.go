@@ -158,7 +158,7 @@ func TestPrivateCoalesced(t *testing.T) {
 				var running, most atomic.Int64
 				c := newCache(t, Options{})
 				h := c.Handler(Policy{TTL: time.Hour})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					most.Store(max(most.Load(), running.Add(1)))
+					raise(&most, running.Add(1))
 					defer running.Add(-1)
 					id := r.Header.Get("X-Id")
 					time.Sleep(100 * time.Millisecond)
@@ -194,6 +194,13 @@ func TestPrivateCoalesced(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// raise makes most at least n. To load it and store the larger of the two
+// would lose one of two numbers that are stored at the same time.
+func raise(most *atomic.Int64, n int64) {
+	for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
 	}
 }
 
