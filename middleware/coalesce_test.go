@@ -102,3 +102,41 @@ func TestTooLargeStreamsThroughWhole(t *testing.T) {
 		})
 	}
 }
+
+// A request that found nothing, and joins when the run of another one is over
+// and stored, is given what is stored: whole, without another run, and so are
+// those who join it.
+func TestReplayAfterStore(t *testing.T) {
+	c := newCache(t, Options{})
+	calls := 0
+	h := c.Handler(Policy{TTL: time.Minute})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls++
+		_, _ = io.WriteString(w, "body")
+	})).(*handler)
+	late := func() (x exchange, w *httptest.ResponseRecorder) {
+		w = httptest.NewRecorder()
+		r := httptest.NewRequest("GET", "/", nil)
+		x = exchange{handler: h, w: w, r: r, began: c.store.Now(), reason: "uri-miss"}
+		x.q.key = newKey(r, &h.policy)
+		x.hash = x.q.key.hash(c.seed)
+		return x, w
+	}
+	x, first := late()
+	y, second := late()
+	get(h, "/")
+	var wg sync.WaitGroup
+	wg.Go(x.miss)
+	wg.Go(y.miss)
+	wg.Wait()
+	for _, w := range []*httptest.ResponseRecorder{first, second} {
+		if w.Code != 200 || w.Body.String() != "body" {
+			t.Errorf("got %d %q", w.Code, w.Body.String())
+		}
+	}
+	if calls != 1 {
+		t.Errorf("%d calls", calls)
+	}
+	if w := get(h, "/"); w.Header().Get("Cache-Status") != "freshet; hit; ttl=60" && w.Header().Get("Cache-Status") != "freshet; hit; ttl=59" {
+		t.Errorf("then %q", w.Header().Get("Cache-Status"))
+	}
+}

@@ -171,7 +171,7 @@ func bodyAllowed(status int) bool {
 }
 
 // replay fills f with a stored response.
-func (f *fill) replay(e *engine.Entry[object], now engine.Instant) bool {
+func (f *fill) replay(e *engine.Entry[object], now engine.Instant) {
 	s := e.Value.response
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -187,7 +187,6 @@ func (f *fill) replay(e *engine.Entry[object], now engine.Instant) bool {
 	f.body = s.body
 	f.committed, f.replayed = true, true
 	f.broadcast()
-	return true
 }
 
 // whyPrivate returns why the response is not shared, "" if it is or is not

@@ -143,20 +143,20 @@ func (x *exchange) detach(ctx context.Context) *http.Request {
 func (x *exchange) run(fl *engine.Flight[*fill]) {
 	f := fl.State
 	c := x.cache
+	// Look again: another run may have ended between the look at the store
+	// and the joining. Its response is played into this fill.
+	if e := c.store.Get(x.hash, x.q); e != nil && e.Value.response != nil && e.Times.State(c.store.Now()) == engine.Fresh {
+		f.replay(e, c.store.Now())
+		f.finish(true)
+		x.settle(fl, true)
+		return
+	}
 	rec := newRecorder(f, x.policy.MaxBodyBytes)
 	clean := false
 	defer func() {
 		rec.finish(clean)
 		x.settle(fl, clean)
 	}()
-	// Look again: another run may have ended between the look at the store
-	// and the joining. Its response is played into this fill.
-	if e := c.store.Get(x.hash, x.q); e != nil && e.Value.response != nil && e.Times.State(c.store.Now()) == engine.Fresh {
-		if f.replay(e, c.store.Now()) {
-			clean = true
-			return
-		}
-	}
 	defer func() { x.origin(x.route(f.req)) }()
 	x.next.ServeHTTP(rec, f.req)
 	clean = true
