@@ -11,8 +11,7 @@ func (x *exchange) count(m *routeMetrics, o outcome) {
 	if m == nil {
 		m = x.route(x.r)
 	}
-	x.cache.counts[o].Add(1)
-	m.requests[o].Update(x.cache.store.Now().Sub(x.began).Seconds())
+	m.requests[o].Update(x.cache.store.Now().Sub(x.began))
 }
 
 // smallBody fits the buffer that net/http writes through (4 KiB, header
@@ -27,13 +26,7 @@ func (x *exchange) countHit(o *object, how outcome) {
 		x.count(o.metrics, how)
 		return
 	}
-	x.cache.counts[how].Add(1)
-	o.metrics.requests[how].Update(0)
-}
-
-func (h *handler) origin(m *routeMetrics) {
-	h.cache.origins.Add(1)
-	m.origin.Inc()
+	o.metrics.requests[how].Instant(x.hash)
 }
 
 // routeOf returns the metrics of the route of f. Before the response header a

@@ -155,7 +155,7 @@ func (x *exchange) passWith(w http.ResponseWriter, r *http.Request) {
 	// known only while the handler runs.
 	defer func() {
 		m := x.route(r)
-		x.origin(m)
+		m.origin.Inc()
 		x.count(m, outcomePass)
 	}()
 	x.next.ServeHTTP(w, r)

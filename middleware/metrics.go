@@ -1,13 +1,10 @@
 package middleware
 
 import (
-	"bytes"
-	"fmt"
 	"io"
-	"strings"
 	"sync"
 
-	"github.com/VictoriaMetrics/metrics"
+	"github.com/freshet-go/freshet/internal/metrics"
 )
 
 // An outcome is how a request was answered, as a label of metrics.
@@ -25,16 +22,10 @@ const (
 
 var outcomeNames = [outcomes]string{"hit", "stale", "coalesced", "miss", "pass", "error"}
 
-// buckets run from a hit in memory to the slowest upstream, in seconds. The
-// library's default ones begin at 5 ms and are thin around 3 s.
-var buckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 1.5, 2, 3, 4, 5, 7.5, 10, 20, 30, 60}
-
 // cacheMetrics are the metrics of one Cache. Those of a route are made when
-// the route first answers, and held by pointer: to look one up by name costs
-// as much as a hit.
+// the route first answers, and held by pointer.
 type cacheMetrics struct {
-	name                       string
-	requests, origins, refused *metrics.Set // one family each
+	group *metrics.Group
 
 	mu     sync.RWMutex
 	routes map[string]*routeMetrics // guarded by mu
@@ -42,18 +33,30 @@ type cacheMetrics struct {
 
 type routeMetrics struct {
 	label    string
-	requests [outcomes]*metrics.PrometheusHistogram
+	requests [outcomes]*metrics.Histogram
 	origin   *metrics.Counter
 }
 
-func newCacheMetrics(name string) *cacheMetrics {
-	return &cacheMetrics{
-		name:     name,
-		requests: metrics.NewSet(),
-		origins:  metrics.NewSet(),
-		refused:  metrics.NewSet(),
-		routes:   make(map[string]*routeMetrics),
+func newCacheMetrics(name string, c *Cache) *cacheMetrics {
+	g := metrics.NewGroup("cache", name)
+	for _, f := range []struct {
+		name, help string
+		kind       metrics.Kind
+		read       func(Stats) int64
+	}{
+		{"freshet_bytes", "Bytes held, as counted against the budget.", metrics.KindGauge, func(s Stats) int64 { return s.Bytes }},
+		{"freshet_window_bytes", "Of freshet_bytes, those being filled or in the admission window.", metrics.KindGauge, func(s Stats) int64 { return s.WindowBytes }},
+		{"freshet_max_bytes", "The budget in bytes.", metrics.KindGauge, func(s Stats) int64 { return s.MaxBytes }},
+		{"freshet_entries", "Entries held.", metrics.KindGauge, func(s Stats) int64 { return s.Entries }},
+		{"freshet_evictions_total", "Entries that made room for others.", metrics.KindCounter, func(s Stats) int64 { return int64(s.Evictions) }},
+		{"freshet_refusals_total", "Verdicts of the store's admission policy against a new entry.", metrics.KindCounter, func(s Stats) int64 { return int64(s.Refusals) }},
+		{"freshet_refreshes_total", "Refreshes begun behind a stale response.", metrics.KindCounter, func(s Stats) int64 { return int64(s.Refreshes) }},
+		{"freshet_refresh_skips_total", "Refreshes left out because all workers were busy.", metrics.KindCounter, func(s Stats) int64 { return int64(s.RefreshSkips) }},
+		{"freshet_panics_total", "Panics of the handler that no client's goroutine could take.", metrics.KindCounter, func(s Stats) int64 { return int64(s.Panics) }},
+	} {
+		g.Func(f.name, f.help, f.kind, func() float64 { return float64(f.read(c.Stats())) })
 	}
+	return &cacheMetrics{group: g, routes: make(map[string]*routeMetrics)}
 }
 
 // route returns the metrics of a route. Labels are names of policies and
@@ -71,64 +74,34 @@ func (m *cacheMetrics) route(label string) *routeMetrics {
 		return rm
 	}
 	rm = &routeMetrics{label: label}
-	labels := fmt.Sprintf(`cache="%s",route="%s"`, escape(m.name), escape(label))
 	for o, name := range outcomeNames {
-		rm.requests[o] = m.requests.NewPrometheusHistogramExt(
-			fmt.Sprintf(`freshet_request_duration_seconds{%s,outcome="%s"}`, labels, name), buckets)
+		rm.requests[o] = m.group.Histogram("freshet_request_duration_seconds",
+			"Time to answer a request, by route and by how it was answered.", "route", label, "outcome", name)
 	}
-	rm.origin = m.origins.NewCounter(fmt.Sprintf(`freshet_origin_calls_total{%s}`, labels))
+	rm.origin = m.group.Counter("freshet_origin_calls_total", "Runs of the handler behind the cache, for whatever reason.", "route", label)
 	m.routes[label] = rm
 	return rm
 }
 
 // notStored counts a response that was not stored. Reasons are a fixed list.
 func (m *cacheMetrics) notStored(reason string) {
-	m.refused.GetOrCreateCounter(fmt.Sprintf(`freshet_not_stored_total{cache="%s",reason="%s"}`, escape(m.name), reason)).Inc()
+	m.group.Counter("freshet_not_stored_total", "Responses of the handler that were not stored, by reason.", "reason", reason).Inc()
 }
 
-var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
-
-func escape(label string) string { return escaper.Replace(label) }
+// answered returns how many requests were answered in which way.
+func (m *cacheMetrics) answered() (n [outcomes]uint64, origins uint64) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for _, rm := range m.routes {
+		for o, h := range rm.requests {
+			n[o] += h.Count()
+		}
+		origins += rm.origin.Get()
+	}
+	return n, origins
+}
 
 // WriteMetrics writes the cache's metrics to w in the Prometheus text format,
-// each family with HELP and TYPE.
-func (c *Cache) WriteMetrics(w io.Writer) {
-	m := c.metrics
-	family(w, "freshet_request_duration_seconds", "histogram",
-		"Time to answer a request, by route and by how it was answered.", m.requests)
-	family(w, "freshet_origin_calls_total", "counter",
-		"Runs of the handler behind the cache, for whatever reason.", m.origins)
-	family(w, "freshet_not_stored_total", "counter",
-		"Responses of the handler that were not stored, by reason.", m.refused)
-	s := c.Stats()
-	for _, g := range []struct {
-		name, kind, help string
-		value            any
-	}{
-		{"freshet_bytes", "gauge", "Bytes held, as counted against the budget.", s.Bytes},
-		{"freshet_window_bytes", "gauge", "Of freshet_bytes, those being filled or in the admission window.", s.WindowBytes},
-		{"freshet_max_bytes", "gauge", "The budget in bytes.", s.MaxBytes},
-		{"freshet_entries", "gauge", "Entries held.", s.Entries},
-		{"freshet_evictions_total", "counter", "Entries that made room for others.", s.Evictions},
-		{"freshet_refusals_total", "counter", "Verdicts of the store's admission policy against a new entry.", s.Refusals},
-		{"freshet_refreshes_total", "counter", "Refreshes begun behind a stale response.", s.Refreshes},
-		{"freshet_refresh_skips_total", "counter", "Refreshes left out because all workers were busy.", s.RefreshSkips},
-		{"freshet_panics_total", "counter", "Panics of the handler that no client's goroutine could take.", s.Panics},
-	} {
-		fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n%s{cache=\"%s\"} %d\n", g.name, g.help, g.name, g.kind, g.name, escape(m.name), g.value)
-	}
-}
-
-func family(w io.Writer, name, kind, help string, set *metrics.Set) {
-	var b bytes.Buffer
-	set.WritePrometheus(&b)
-	if b.Len() == 0 {
-		return
-	}
-	fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
-	for line := range bytes.Lines(b.Bytes()) {
-		if line[0] != '#' { // metadata the library adds if the program asked it to
-			_, _ = w.Write(line)
-		}
-	}
-}
+// each family with HELP and TYPE. Package cachefetch has a WriteMetrics that
+// merges them with those of others.
+func (c *Cache) WriteMetrics(w io.Writer) { c.metrics.group.WriteMetrics(w) }

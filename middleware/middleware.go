@@ -32,6 +32,7 @@
 package middleware
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -54,7 +55,10 @@ type Options struct {
 	// own overhead comes on top: set GOMEMLIMIT.
 	MaxBytes int64
 
-	// Name is the label "cache" of the metrics. Empty means "default".
+	// Name is the label "cache" of the metrics. When it is set, they are also
+	// part of what the program writes with github.com/VictoriaMetrics/metrics,
+	// until Close, and a name that another cache has is an error. Empty means
+	// "default", and that only Cache.WriteMetrics writes them.
 	Name string
 
 	// RefreshWorkers is how many refreshes may run behind stale responses at
@@ -84,8 +88,6 @@ type Cache struct {
 	metrics *cacheMetrics
 
 	refreshes, refreshSkips, panics atomic.Uint64
-	counts                          [outcomes]atomic.Uint64
-	origins                         atomic.Uint64
 
 	closing sync.Once
 	closed  atomic.Bool
@@ -107,9 +109,6 @@ func New(o Options) (*Cache, error) {
 	if o.RefreshWorkers == 0 {
 		o.RefreshWorkers = 16
 	}
-	if o.Name == "" {
-		o.Name = "default"
-	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -117,13 +116,18 @@ func New(o Options) (*Cache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("middleware: Options.%w", err)
 	}
-	return &Cache{
-		opts:    o,
-		seed:    maphash.MakeSeed(),
-		store:   store,
-		pool:    engine.NewPool(o.RefreshWorkers),
-		metrics: newCacheMetrics(o.Name),
-	}, nil
+	c := &Cache{
+		opts:  o,
+		seed:  maphash.MakeSeed(),
+		store: store,
+		pool:  engine.NewPool(o.RefreshWorkers),
+	}
+	c.metrics = newCacheMetrics(cmp.Or(o.Name, "default"), c)
+	if o.Name != "" && !c.metrics.group.Register() {
+		store.Close()
+		return nil, fmt.Errorf("middleware: Options.Name: %q: another cache has this name", o.Name)
+	}
+	return c, nil
 }
 
 // CheckPolicy returns the error that [Cache.Handler] would panic with.
@@ -246,14 +250,15 @@ type Stats struct {
 // Stats returns a snapshot.
 func (c *Cache) Stats() Stats {
 	u := c.store.Usage()
+	answered, origins := c.metrics.answered()
 	return Stats{
-		Hits:         c.counts[outcomeHit].Load(),
-		Stale:        c.counts[outcomeStale].Load(),
-		Coalesced:    c.counts[outcomeCoalesced].Load(),
-		Misses:       c.counts[outcomeMiss].Load(),
-		Bypassed:     c.counts[outcomePass].Load(),
-		Errors:       c.counts[outcomeError].Load(),
-		OriginCalls:  c.origins.Load(),
+		Hits:         answered[outcomeHit],
+		Stale:        answered[outcomeStale],
+		Coalesced:    answered[outcomeCoalesced],
+		Misses:       answered[outcomeMiss],
+		Bypassed:     answered[outcomePass],
+		Errors:       answered[outcomeError],
+		OriginCalls:  origins,
 		Refreshes:    c.refreshes.Load(),
 		RefreshSkips: c.refreshSkips.Load(),
 		Panics:       c.panics.Load(),
@@ -276,6 +281,7 @@ const closeTimeout = 5 * time.Second
 func (c *Cache) Close() error {
 	c.closing.Do(func() {
 		c.closed.Store(true)
+		c.metrics.group.Unregister()
 		c.flights.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()

@@ -31,9 +31,27 @@ func TestOptionsErrors(t *testing.T) {
 	}
 }
 
+// A name is one cache's: metrics of two could not be told apart.
+func TestOptionsNameTaken(t *testing.T) {
+	first := newCache(t, Options{Name: "one"})
+	if c, err := New(Options{MaxBytes: minBytes, Name: "one"}); err == nil || c != nil || !strings.Contains(err.Error(), `Options.Name: "one": `) {
+		t.Errorf("got %v, %v", c, err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	newCache(t, Options{Name: "one"})
+}
+
+func metricsOf(c *Cache) string {
+	var b strings.Builder
+	c.WriteMetrics(&b)
+	return b.String()
+}
+
 func TestOptionsDefaults(t *testing.T) {
 	c := newCache(t, Options{MaxBytes: minBytes})
-	if c.opts.RefreshWorkers != 16 || c.opts.Name != "default" || c.opts.Logger == nil {
+	if c.opts.RefreshWorkers != 16 || !strings.Contains(metricsOf(c), `cache="default"`) || c.opts.Logger == nil {
 		t.Errorf("%+v", c.opts)
 	}
 	if got := c.Stats().MaxBytes; got != minBytes {

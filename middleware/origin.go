@@ -157,7 +157,7 @@ func (x *exchange) run(fl *engine.Flight[*fill]) {
 		rec.finish(clean)
 		x.settle(fl, clean)
 	}()
-	defer func() { x.origin(x.route(f.req)) }()
+	defer func() { x.route(f.req).origin.Inc() }()
 	x.next.ServeHTTP(rec, f.req)
 	clean = true
 }

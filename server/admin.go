@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+
+	"github.com/freshet-go/freshet/cachefetch"
 )
 
 // adminHandler serves what operators and their tools ask.
@@ -54,8 +56,7 @@ func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 // so that a slow reader holds nothing up.
 func (s *Server) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 	var b bytes.Buffer
-	s.cache.WriteMetrics(&b)
-	s.writeMetrics(&b)
+	cachefetch.WriteMetrics(&b, s.cache, processMetrics{s})
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = b.WriteTo(w)

@@ -26,7 +26,8 @@ type Config struct {
 	// MaxBytes is the budget of the cache in bytes. Zero means 256 MiB.
 	MaxBytes int64
 
-	// Name is the label "cache" of the metrics. Empty means "default".
+	// Name is the label "cache" of the metrics, of which no other cache of
+	// the process may have the same. Empty means "default", which any may.
 	Name string
 
 	// RefreshWorkers is how many background refreshes run at once. Zero
@@ -142,7 +143,6 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.Listen, "127.0.0.1:8080")
 	orDefault(&c.Admin, "127.0.0.1:9090")
 	orDefault(&c.MaxBytes, 256<<20)
-	orDefault(&c.Name, "default")
 	orDefault(&c.RefreshWorkers, 16)
 	orDefault(&c.DrainTimeout, 30*time.Second)
 	orDefault(&c.ReadHeaderTimeout, 10*time.Second)

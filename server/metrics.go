@@ -28,9 +28,12 @@ var runtimeMetrics = []struct {
 	{"/gc/heap/allocs:bytes", "go_memstats_alloc_bytes_total", "counter", "Bytes allocated on the heap."},
 }
 
-// writeMetrics writes what is known beside the cache: about this server and
-// its process. The cache writes its own.
-func (s *Server) writeMetrics(w io.Writer) {
+// processMetrics are those of a server and its process, beside those of its
+// cache.
+type processMetrics struct{ *Server }
+
+// WriteMetrics implements cachefetch.MetricsSource.
+func (s processMetrics) WriteMetrics(w io.Writer) {
 	family(w, "freshet_build_info", "gauge", "What is running; the value is always 1.",
 		fmt.Sprintf(`{version=%s,goversion=%s}`, label(s.opts.Version), label(runtime.Version())), 1)
 	family(w, "freshet_start_time_seconds", "gauge", "When this server was made, in Unix time.", "", seconds(s.started.UnixNano()))
