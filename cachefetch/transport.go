@@ -1,0 +1,214 @@
+package cachefetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/freshet-go/freshet/internal/limit"
+)
+
+// A Transport is an [http.RoundTripper] for one upstream: a pool of
+// connections large enough to be reused, a bound on the requests in flight to
+// each host with a short queue in front, and a time limit on everything that
+// waits. It is made by [NewTransport], used as http.Client.Transport, and
+// should be closed after use. All methods may be called concurrently.
+//
+// A request that cannot be sent now fails with a [*RefusedError], one that
+// fails on its way with an [*UpstreamError], and one whose own context ends
+// with that context's error.
+//
+// Requests are sent again at most once: when the connection was lost before
+// the first byte of the response, the method is idempotent, the body (if any)
+// has a GetBody, and retries were less than a tenth of the requests lately.
+// net/http itself sends a request again when a kept connection proves to be
+// closed; that costs the upstream nothing and comes on top.
+//
+// Response bodies must be closed, as always. One that is closed early is read
+// on a little, so that its connection can be used again; one that is forgotten
+// is found after TransportOptions.BodyTimeout.
+type Transport struct {
+	opts  TransportOptions // with defaults
+	pool  *http.Transport
+	hosts hosts
+	retry *retryBudget
+	stats transportCounters
+
+	closing context.Context // ended by Close
+	close   context.CancelFunc
+}
+
+// NewTransport returns a Transport, or an error that names every option that
+// no transport can be made with.
+func NewTransport(o TransportOptions) (*Transport, error) {
+	o, err := o.check()
+	if err != nil {
+		return nil, err
+	}
+	t := &Transport{
+		opts:  o,
+		retry: newRetryBudget(),
+		hosts: hosts{
+			config: limit.Config{InFlight: o.MaxInFlight, Queue: o.MaxQueue, Timeout: o.QueueTimeout},
+			byName: make(map[hostName]*host),
+		},
+	}
+	t.closing, t.close = context.WithCancel(context.Background())
+	t.pool = t.newPool()
+	return t, nil
+}
+
+const (
+	// pingAfter is how long an HTTP/2 connection may be silent before it is
+	// asked whether it is alive, and pingTimeout how long it may take to
+	// answer. Without pings a dead one takes requests until they time out
+	// (golang/go #36026).
+	pingAfter   = 15 * time.Second
+	pingTimeout = 15 * time.Second
+
+	tcpKeepAlive      = 15 * time.Second
+	maxResponseHeader = 1 << 20 // bytes; net/http's own bound is ten times that
+)
+
+// newPool makes the net/http transport underneath.
+func (t *Transport) newPool() *http.Transport {
+	o := &t.opts
+	var protocols http.Protocols
+	protocols.SetHTTP1(!o.H2C)
+	protocols.SetHTTP2(!o.H2C && !o.DisableHTTP2)
+	protocols.SetUnencryptedHTTP2(o.H2C)
+	proxy := o.Proxy
+	if proxy == nil {
+		proxy = http.ProxyFromEnvironment
+	}
+	return &http.Transport{
+		Proxy:                  proxy,
+		DialContext:            t.dial,
+		TLSClientConfig:        o.TLSClientConfig.Clone(),
+		TLSHandshakeTimeout:    o.TLSTimeout,
+		MaxConnsPerHost:        o.MaxConnsPerHost,
+		MaxIdleConnsPerHost:    o.MaxIdleConnsPerHost,
+		MaxIdleConns:           o.MaxIdleConns,
+		IdleConnTimeout:        o.IdleConnTimeout,
+		ResponseHeaderTimeout:  o.ResponseHeaderTimeout,
+		ExpectContinueTimeout:  time.Second,
+		MaxResponseHeaderBytes: maxResponseHeader,
+		DisableCompression:     o.DisableCompression,
+		Protocols:              &protocols,
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout: pingAfter,
+			PingTimeout:     pingTimeout,
+			// A connection whose streams are all in use would make requests
+			// wait for one of them although another could be opened.
+			StrictMaxConcurrentRequests: false,
+		},
+	}
+}
+
+// dial opens one TCP connection. Its context is net/http's: it has the values
+// of the request that asked first, and outlives it.
+func (t *Transport) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.opts.DialTimeout)
+	defer cancel()
+	dial := t.opts.DialContext
+	if dial == nil {
+		dial = (&net.Dialer{KeepAlive: tcpKeepAlive}).DialContext
+	}
+	t.stats.dials.Add(1)
+	if x, ok := ctx.Value(tripKey{}).(*trip); ok {
+		x.from(PhaseConnection, PhaseDial)
+	}
+	conn, err := dial(ctx, network, address)
+	if err != nil {
+		t.stats.dialErrors.Add(1)
+		if ctx.Err() == context.DeadlineExceeded {
+			err = fmt.Errorf("%w: %w", &budgetError{"DialTimeout", t.opts.DialTimeout}, err)
+		}
+	}
+	return conn, err
+}
+
+// RoundTrip sends r and returns the response, as [http.RoundTripper] has it.
+func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	t.stats.requests.Add(1)
+	t.retry.earn()
+	if r.URL == nil {
+		closeBody(r)
+		return nil, errors.New("cachefetch: Transport: request without URL")
+	}
+	x := newTrip(t, r)
+	resp, err := x.send(r)
+	if err != nil {
+		err = x.failure(err)
+		x.end()
+		return nil, err
+	}
+	resp.Request = r
+	x.deliver(resp)
+	return resp, nil
+}
+
+// closeBody does what RoundTrip owes for a request that is not sent.
+func closeBody(r *http.Request) {
+	if r.Body != nil {
+		_ = r.Body.Close()
+	}
+}
+
+// CloseIdleConnections closes the connections that no request uses now.
+func (t *Transport) CloseIdleConnections() { t.pool.CloseIdleConnections() }
+
+// Close ends all requests, those whose response body is still being read
+// included, with [ErrTransportClosed], and closes all connections. It returns
+// nil, and may be called more than once.
+func (t *Transport) Close() error {
+	t.close()
+	t.pool.CloseIdleConnections()
+	return nil
+}
+
+// TransportStats are counts since a [Transport] was made, and what goes on now.
+type TransportStats struct {
+	Requests uint64 // calls of RoundTrip
+	Refused  uint64 // of these, failed with a RefusedError
+	Failed   uint64 // of these, failed with another error, the body included
+
+	NewConns    uint64 // requests that were the first on their connection
+	ReusedConns uint64 // requests on a connection that others had used
+	Dials       uint64 // connections that were begun to be opened
+	DialErrors  uint64 // of these, failed
+	Retries     uint64 // requests sent again after their connection was lost
+	Replays     uint64 // requests sent again by net/http, a kept connection being closed
+	Leaked      uint64 // response bodies neither read nor closed
+
+	InFlight int64 // requests that have a place now
+	Queued   int64 // requests that wait for one now
+}
+
+type transportCounters struct {
+	requests, refused, failed, newConns, reusedConns, dials, dialErrors, retries, replays, leaked atomic.Uint64
+}
+
+// Stats returns a snapshot.
+func (t *Transport) Stats() TransportStats {
+	inFlight, queued := t.hosts.count()
+	c := &t.stats
+	return TransportStats{
+		Requests:    c.requests.Load(),
+		Refused:     c.refused.Load(),
+		Failed:      c.failed.Load(),
+		NewConns:    c.newConns.Load(),
+		ReusedConns: c.reusedConns.Load(),
+		Dials:       c.dials.Load(),
+		DialErrors:  c.dialErrors.Load(),
+		Retries:     c.retries.Load(),
+		Replays:     c.replays.Load(),
+		Leaked:      c.leaked.Load(),
+		InFlight:    inFlight,
+		Queued:      queued,
+	}
+}

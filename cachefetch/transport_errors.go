@@ -1,0 +1,94 @@
+package cachefetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	// ErrRefused matches every [*RefusedError] with errors.Is.
+	ErrRefused = errors.New("cachefetch: upstream has no place for the request now")
+
+	// ErrTransportClosed is returned by a closed [Transport], also for the
+	// requests that were under way.
+	ErrTransportClosed = errors.New("cachefetch: transport is closed")
+)
+
+// Reasons of a [RefusedError].
+const (
+	RefusedQueueFull    = "queue full"    // MaxQueue requests were waiting already
+	RefusedQueueTimeout = "queue timeout" // no place within QueueTimeout
+	RefusedConnTimeout  = "no connection" // no connection within ConnTimeout
+)
+
+// A RefusedError is a request that was not sent, because the upstream is at
+// its limits. A server passes that on as 503 with Retry-After (RFC 9110
+// 15.6.4), unless it has a stale response.
+type RefusedError struct {
+	Upstream   string        // TransportOptions.Name
+	Host       string        // as in the request's URL
+	Reason     string        // RefusedQueueFull, RefusedQueueTimeout or RefusedConnTimeout
+	RetryAfter time.Duration // when to try again, whole seconds, at least one
+}
+
+// Error implements error.
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("cachefetch: upstream %q (%s) refused the request: %s, retry after %v", e.Upstream, e.Host, e.Reason, e.RetryAfter)
+}
+
+// Is reports whether target is [ErrRefused].
+func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
+
+// Phases of a request, in their order. A [*UpstreamError] has the one that the
+// request failed in.
+const (
+	PhaseQueue      = "queue"      // waiting for a place
+	PhaseConnection = "connection" // waiting for a connection to become free
+	PhaseDial       = "dial"       // name lookup and TCP connect
+	PhaseTLS        = "tls"        // TLS handshake
+	PhaseFirstByte  = "first byte" // request sent, or being sent; no response yet
+	PhaseHeader     = "header"     // response began, its header is not complete
+	PhaseBody       = "body"       // header received, body not complete
+)
+
+// An UpstreamError is a request that failed. Err tells the cause:
+// [context.DeadlineExceeded] for a budget of the Transport's own that ran out,
+// a [*net.DNSError], a [*net.OpError] with ECONNREFUSED or ECONNRESET, io.EOF
+// or io.ErrUnexpectedEOF for a connection that ended too soon. When the
+// caller's own context ended, its error is returned as it is instead.
+type UpstreamError struct {
+	Upstream string // TransportOptions.Name
+	Host     string // as in the request's URL
+	Phase    string // one of the constants beginning with Phase
+	Err      error
+}
+
+// Error implements error.
+func (e *UpstreamError) Error() string {
+	return fmt.Sprintf("cachefetch: upstream %q (%s): %s: %v", e.Upstream, e.Host, e.Phase, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *UpstreamError) Unwrap() error { return e.Err }
+
+// Timeout reports whether a time limit was exceeded. It makes that of
+// [*url.Error], which [http.Client] wraps errors in, tell the same.
+func (e *UpstreamError) Timeout() bool {
+	var t interface{ Timeout() bool }
+	return errors.As(e.Err, &t) && t.Timeout()
+}
+
+// budgetError says which budget of a Transport ran out. It is the cause that
+// the context of a request is cancelled with.
+type budgetError struct {
+	field string
+	limit time.Duration
+}
+
+func (e *budgetError) Error() string {
+	return fmt.Sprintf("TransportOptions.%s of %v exceeded", e.field, e.limit)
+}
+func (e *budgetError) Timeout() bool { return true }
+func (e *budgetError) Unwrap() error { return context.DeadlineExceeded }

@@ -1,0 +1,122 @@
+package cachefetch
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A pipeNet is a network of one server in memory. Unlike sockets, its
+// connections count as idle in a synctest bubble, so time can be told exactly.
+type pipeNet struct {
+	accept chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipeNet() *pipeNet {
+	return &pipeNet{accept: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (p *pipeNet) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case p.accept <- server:
+		return client, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (p *pipeNet) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.accept:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipeNet) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
+func (p *pipeNet) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
+
+// withServer runs f in a bubble, with a Transport to a server of h.
+func withServer(t *testing.T, o TransportOptions, h http.HandlerFunc, f func(t *testing.T, tr *Transport)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		network := newPipeNet()
+		srv := &http.Server{Handler: h}
+		go srv.Serve(network)
+		o.DialContext = network.dial
+		tr := newTestTransport(t, o)
+		f(t, tr)
+		tr.Close()
+		srv.Close()
+	})
+}
+
+func newTestTransport(t testing.TB, o TransportOptions) *Transport {
+	t.Helper()
+	tr, err := NewTransport(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { tr.Close() })
+	return tr
+}
+
+// get asks for a URL and reads the answer.
+func get(ctx context.Context, tr http.RoundTripper, url string) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := tr.RoundTrip(r)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	return string(b), err
+}
+
+// wait blocks a handler for d, or until its client has left.
+func wait(r *http.Request, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-r.Context().Done():
+	}
+}
+
+// wantRefused checks that err is a RefusedError with the reason.
+func wantRefused(t *testing.T, err error, reason string) {
+	t.Helper()
+	var refused *RefusedError
+	if !errors.As(err, &refused) || !errors.Is(err, ErrRefused) {
+		t.Fatalf("got %v, want it refused: %s", err, reason)
+	}
+	if refused.Reason != reason || refused.RetryAfter < time.Second || refused.Host == "" {
+		t.Errorf("got %+v, want reason %q", refused, reason)
+	}
+}
+
+// wantUpstreamError checks the phase and the cause of a failure.
+func wantUpstreamError(t *testing.T, err error, phase string, cause error) *UpstreamError {
+	t.Helper()
+	var failed *UpstreamError
+	if !errors.As(err, &failed) {
+		t.Fatalf("got %v (%T), want an UpstreamError", err, err)
+	}
+	if failed.Phase != phase || cause != nil && !errors.Is(err, cause) {
+		t.Errorf("got %v, want phase %q and cause %v", err, phase, cause)
+	}
+	return failed
+}

@@ -1,0 +1,209 @@
+package cachefetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptrace"
+	"sync"
+	"time"
+
+	"github.com/freshet-go/freshet/internal/limit"
+)
+
+// errConnTimeout is the cause that ends a request which waited for a
+// connection as long as it may.
+var errConnTimeout = errors.New(RefusedConnTimeout)
+
+// A trip is one request on its way, from the queue to the end of the response
+// body.
+type trip struct {
+	t    *Transport
+	host string
+	own  context.Context // the caller's
+
+	// ctx ends with own, by a budget, or at the end of the trip. Its cause
+	// tells which.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	detach func() bool // from Transport.closing
+
+	whole    *time.Timer // RequestTimeout, nil if there is none
+	connWait *time.Timer // ConnTimeout, running while waiting for a connection
+	release  func()      // gives the place back, nil before there is one
+	ended    sync.Once
+
+	// net/http calls the trace on goroutines of its own, also for a dial that
+	// outlives the trip.
+	mu    sync.Mutex
+	phase string // guarded by mu
+	conns int    // guarded by mu; how often a connection was sought in this attempt
+}
+
+// tripKey finds the trip in the context of a dial that it made necessary.
+type tripKey struct{}
+
+// newTrip starts the clock of a request.
+func newTrip(t *Transport, r *http.Request) *trip {
+	x := &trip{t: t, host: r.URL.Host, own: r.Context(), phase: PhaseQueue}
+	x.ctx, x.cancel = context.WithCancelCause(x.own)
+	x.detach = context.AfterFunc(t.closing, func() { x.cancel(ErrTransportClosed) })
+	if limit := t.opts.RequestTimeout; limit > 0 {
+		x.whole = time.AfterFunc(limit, func() { x.cancel(&budgetError{"RequestTimeout", limit}) })
+	}
+	return x
+}
+
+// send waits for a place and sends r, once more if its connection is lost.
+func (x *trip) send(r *http.Request) (*http.Response, error) {
+	release, err := x.t.hosts.acquire(x.ctx, r.URL)
+	if err != nil {
+		closeBody(r)
+		return nil, err
+	}
+	x.release = release
+	x.connWait = time.AfterFunc(x.t.opts.ConnTimeout, func() { x.cancel(errConnTimeout) })
+	x.connWait.Stop()
+	ctx := context.WithValue(x.ctx, tripKey{}, x)
+	out := r.WithContext(httptrace.WithClientTrace(ctx, x.trace()))
+	resp, err := x.t.pool.RoundTrip(out)
+	if err != nil && x.mayRetry(r, err) {
+		if out, err = again(out); err == nil {
+			x.t.stats.retries.Add(1)
+			x.restart()
+			resp, err = x.t.pool.RoundTrip(out)
+		}
+	}
+	x.connWait.Stop()
+	return resp, err
+}
+
+// mayRetry reports whether a request that failed may be sent once more, and
+// takes that out of the budget.
+func (x *trip) mayRetry(r *http.Request, err error) bool {
+	return x.now() == PhaseFirstByte && x.ctx.Err() == nil &&
+		replayable(r) && connectionLost(err) && x.t.retry.spend()
+}
+
+// trace follows the request through its phases.
+func (x *trip) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GetConn:              x.getConn,
+		GotConn:              x.gotConn,
+		TLSHandshakeStart:    func() { x.from(PhaseDial, PhaseTLS) },
+		GotFirstResponseByte: func() { x.from(PhaseFirstByte, PhaseHeader) },
+	}
+}
+
+// getConn is called again when net/http replays the request on another
+// connection.
+func (x *trip) getConn(string) {
+	x.at(PhaseConnection)
+	x.connWait.Reset(x.t.opts.ConnTimeout)
+}
+
+func (x *trip) gotConn(info httptrace.GotConnInfo) {
+	x.connWait.Stop()
+	x.at(PhaseFirstByte)
+	if info.Reused {
+		x.t.stats.reusedConns.Add(1)
+	} else {
+		x.t.stats.newConns.Add(1)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.conns++; x.conns > 1 {
+		x.t.stats.replays.Add(1)
+	}
+}
+
+// restart is the beginning of a second attempt.
+func (x *trip) restart() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.phase, x.conns = PhaseConnection, 0
+}
+
+func (x *trip) at(phase string) {
+	x.mu.Lock()
+	x.phase = phase
+	x.mu.Unlock()
+}
+
+// from goes from one phase to the next. A dial that goes on for somebody else
+// must not put the request back.
+func (x *trip) from(before, phase string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.phase == before {
+		x.phase = phase
+	}
+}
+
+func (x *trip) now() string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.phase
+}
+
+// failure says in this package's words why the trip failed, and counts it.
+func (x *trip) failure(err error) error {
+	cause := context.Cause(x.ctx)
+	refused := ""
+	switch {
+	case errors.Is(err, limit.ErrQueueFull):
+		refused = RefusedQueueFull
+	case errors.Is(err, limit.ErrQueueTimeout):
+		refused = RefusedQueueTimeout
+	case cause == errConnTimeout:
+		refused = RefusedConnTimeout
+	}
+	if refused != "" {
+		x.t.stats.refused.Add(1)
+		return &RefusedError{Upstream: x.t.opts.Name, Host: x.host, Reason: refused, RetryAfter: limit.RetryAfter(x.t.opts.QueueTimeout)}
+	}
+	x.t.stats.failed.Add(1)
+	if own := x.own.Err(); own != nil {
+		return own
+	}
+	if cause == ErrTransportClosed {
+		return cause
+	}
+	phase := x.now()
+	if cause != nil {
+		err = cause
+	} else {
+		err = x.t.named(phase, err)
+	}
+	return &UpstreamError{Upstream: x.t.opts.Name, Host: x.host, Phase: phase, Err: err}
+}
+
+// named says which option set the limit that net/http reports.
+func (t *Transport) named(phase string, err error) error {
+	var limit interface{ Timeout() bool }
+	if !errors.As(err, &limit) || !limit.Timeout() || errors.As(err, new(*budgetError)) {
+		return err
+	}
+	switch phase {
+	case PhaseTLS:
+		return fmt.Errorf("%w: %w", &budgetError{"TLSTimeout", t.opts.TLSTimeout}, err)
+	case PhaseFirstByte, PhaseHeader:
+		return fmt.Errorf("%w: %w", &budgetError{"ResponseHeaderTimeout", t.opts.ResponseHeaderTimeout}, err)
+	}
+	return err
+}
+
+// end gives back what the trip holds. Only the first call counts.
+func (x *trip) end() {
+	x.ended.Do(func() {
+		x.detach()
+		if x.whole != nil {
+			x.whole.Stop()
+		}
+		x.cancel(context.Canceled)
+		if x.release != nil {
+			x.release()
+		}
+	})
+}
