@@ -29,7 +29,7 @@ type exchange struct {
 
 	q      lookup
 	hash   uint64                // of q
-	old    *engine.Entry[object] // a response that may be used if the handler fails, or nil
+	old    *engine.Entry[object] // a response that is not fresh, or nil
 	reason string                // why nothing could be used: a parameter fwd of RFC 9211
 }
 
@@ -87,7 +87,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.miss()
 	default:
 		if o.private == "" {
-			x.reason = "stale"
+			x.old, x.reason = e, "stale"
 		}
 		x.miss()
 	}
@@ -365,11 +365,17 @@ func (x *exchange) readOutcome(leader bool, f *fill) outcome {
 func (x *exchange) begin(v *verdict, leader bool) http.ResponseWriter {
 	h := x.w.Header()
 	setFields(h, v.fields)
+	if leader {
+		setFields(h, v.personal)
+	}
 	if v.age >= time.Second {
 		h["Age"] = []string{strconv.FormatInt(int64(v.age/time.Second), 10)}
 	}
 	if !x.policy.HideStatus {
 		status := "freshet; fwd=" + x.reason
+		if v.forwarded != 0 {
+			status += "; fwd-status=" + strconv.Itoa(v.forwarded)
+		}
 		if leader {
 			status += "; stored"
 		} else {

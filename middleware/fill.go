@@ -20,7 +20,8 @@ import (
 // others run the handler for themselves.
 type fill struct {
 	req    *http.Request // what the handler is given; a clone of the leader's
-	asked  http.Header   // the header of req, which the handler may change
+	asked  http.Header   // the header of whole, which the handler may change
+	whole  *http.Request // req without the conditions of a validation
 	outer  http.Header   // fields that were set outside the cache
 	decide func(f *fill, status int, h http.Header) verdict
 	grow   func(n int64) bool // reserves bytes of the budget
@@ -62,14 +63,18 @@ type interim struct {
 
 // A verdict says what becomes of a response, as known at its header.
 type verdict struct {
-	status   int
-	fields   []field
-	upstream []string // Cache-Status of caches before this one
-	header   http.Header
+	status    int
+	forwarded int // the handler's status if that is another one: of a 304 to the cache
+	fields    []field
+	personal  []field  // for the client that asked, and nobody else
+	upstream  []string // Cache-Status of caches before this one
+	header    http.Header
 
 	shared   bool   // others than the leader may have it
 	private  string // why not
 	failed   bool   // an old response is to be used instead
+	again    bool   // no response yet: the handler has to be asked for the whole
+	body     []byte // the stored body of a response that the handler called good
 	byPolicy bool
 	vary     []string
 	age      time.Duration // initial age
@@ -211,12 +216,16 @@ func (f *fill) over() bool {
 	return f.done
 }
 
-// broken reports whether the response has broken off: who comes now is better
-// served by a run of its own.
-func (f *fill) broken() bool {
+// joinable reports whether a request that comes at now may have the response.
+// One that has broken off is no use to it. One that is stale on arrival, as
+// with no-cache, was validated for those who asked before its header came.
+func (f *fill) joinable(now engine.Instant) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.done && !f.complete
+	if f.done && !f.complete {
+		return false
+	}
+	return !f.committed || f.verdict.times == nil || f.verdict.times(now).FreshUntil > now
 }
 
 // begun reports whether the leader was sent a header.

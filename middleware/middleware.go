@@ -23,11 +23,13 @@
 //
 // # What a handler may rely on
 //
-// It gets a clone of the first client's request without conditional fields,
-// whose context keeps all values (chi's route context is cloned) and ends
-// after Policy.FillTimeout instead of when that client leaves. If the response
-// turns out to belong to one client only, the context ends when that client
-// leaves. A panic reaches the goroutine of the client that began the run, with
+// It gets a clone of the first client's request without conditional fields, or,
+// where a stale response has an ETag or Last-Modified, with those that ask about
+// that one: a 304 then makes it fresh again, and goes to no client that did not
+// ask for it. The request's context keeps all values (chi's route context is
+// cloned) and ends after Policy.FillTimeout instead of when that client leaves.
+// If the response turns out to belong to one client only, the context ends when
+// that client leaves. A panic reaches the goroutine of the client that began the run, with
 // its original value.
 package middleware
 

@@ -79,7 +79,7 @@ func (x *exchange) join(attached bool) (*engine.Ticket[*fill], error) {
 		Timeout: x.policy.FillTimeout,
 		Keep:    true, // until the header says that nobody else will have it
 		Gen:     c.store.Generation,
-		Joins:   func(f *engine.Flight[*fill]) bool { return c.store.Current(f.Gen) && !f.State.broken() },
+		Joins:   func(f *engine.Flight[*fill]) bool { return c.store.Current(f.Gen) && f.State.joinable(c.store.Now()) },
 		State:   func(f *engine.Flight[*fill]) *fill { return x.newFill(f, &run, attached) },
 		Run:     func(f *engine.Flight[*fill]) { run.run(f) },
 		Crashed: run.crashed,
@@ -104,8 +104,15 @@ func (x *exchange) newFill(fl *engine.Flight[*fill], run *exchange, attached boo
 		}
 	}
 	f.decide = run.decide
-	f.req = x.detach(context.WithValue(fl.Context, runOf{x.cache, x.flight()}, true))
-	f.asked = f.req.Header.Clone()
+	ctx := context.WithValue(fl.Context, runOf{x.cache, x.flight()}, true)
+	f.whole = x.detach(ctx)
+	f.asked = f.whole.Header.Clone()
+	f.req = f.whole
+	if x.old != nil {
+		if r := x.detach(ctx); rfc9111.SetValidators(r.Header, x.old.Value.response.header) {
+			f.req = r
+		}
+	}
 	return f
 }
 
@@ -159,23 +166,33 @@ func (x *exchange) run(fl *engine.Flight[*fill]) {
 	}()
 	defer func() { x.route(f.req).origin.Inc() }()
 	x.next.ServeHTTP(rec, f.req)
+	if rec.again {
+		x.route(f.req).origin.Inc()
+		f.req = f.whole
+		rec = newRecorder(f, x.policy.MaxBodyBytes)
+		x.next.ServeHTTP(rec, f.req)
+	}
 	clean = true
 }
 
 // decide is the verdict on a response, as known at its header.
 func (x *exchange) decide(f *fill, status int, h http.Header) verdict {
 	now := x.cache.store.Now()
-	wall := time.Now()
+	a := arrival{now: now, wall: time.Now()}
 	h = h.Clone()
 	rfc9111.Canonicalise(h)
-	own := newFields(h, f.outer)
-	header := headerOf(own)
-	date, ok := rfc9111.ParseDate(header.Get("Date"), wall)
-	if !ok { // a handler that sets none, as is normal in chi
-		date = wall
-		own = append(own, field{name: "Date", values: []string{wall.UTC().Format(http.TimeFormat)}})
+	a.fields = newFields(h, f.outer)
+	var ok bool
+	if a.date, ok = rfc9111.DateField(headerOf(a.fields), "Date", a.wall); !ok { // a handler that sets none, as is normal in chi
+		a.date = a.wall
+		a.fields = slices.DeleteFunc(a.fields, func(f field) bool { return f.name == "Date" })
+		a.fields = append(a.fields, field{name: "Date", values: []string{a.wall.UTC().Format(http.TimeFormat)}})
 	}
-	v := verdict{status: status, length: -1, upstream: header["Cache-Status"]}
+	if status == http.StatusNotModified && f.req != f.whole {
+		return x.freshen(f, &a)
+	}
+	v := verdict{status: status, length: -1}
+	header := headerOf(a.fields)
 	if n, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
 		v.length = n
 	}
@@ -183,15 +200,16 @@ func (x *exchange) decide(f *fill, status int, h http.Header) verdict {
 		v.failed = true
 		return v
 	}
-	x.judge(f, &v, header, date, now, wall)
-	stored := headerOf(own)
-	rfc9111.StripConnection(stored)
-	v.fields = slices.DeleteFunc(own, func(f field) bool {
-		// Age is made anew for each answer, and Cache-Status is added to.
-		return stored[f.name] == nil || f.name == "Age" || f.name == "Cache-Status"
-	})
-	v.header = headerOf(v.fields)
+	x.judge(f, &v, header, &a)
 	return v
+}
+
+// An arrival is a response header as it came from the handler.
+type arrival struct {
+	fields []field // what the handler set, canonical, with a Date
+	date   time.Time
+	now    engine.Instant
+	wall   time.Time
 }
 
 // keepOld reports whether the old response is to be used, or kept, when the
@@ -201,13 +219,14 @@ func (x *exchange) keepOld(now engine.Instant) bool {
 	return x.old.Times.Usable(now) || x.old.Times.State(now) == engine.StaleWhileRevalidate
 }
 
-// judge says whether v may be shared, and for how long. header is all that the
-// handler has set.
-func (x *exchange) judge(f *fill, v *verdict, header http.Header, date time.Time, now engine.Instant, wall time.Time) {
+// judge says whether v may be shared, for how long, and with which fields.
+// header is all of the response: what the handler has set, merged into what
+// was stored if it has set a 304.
+func (x *exchange) judge(f *fill, v *verdict, header http.Header, a *arrival) {
 	cc := rfc9111.ParseCacheControl(header["Cache-Control"])
 	ageValue, _ := rfc9111.ParseAge(header["Age"])
-	v.age = rfc9111.InitialAge(ageValue, date, wall.Add(-now.Sub(x.began)), wall)
-	fresh := rfc9111.Lifetime(header, cc, date, wall)
+	v.age = rfc9111.InitialAge(ageValue, a.date, a.wall.Add(-a.now.Sub(x.began)), a.wall)
+	fresh := rfc9111.Lifetime(header, cc, a.date, a.wall)
 	ttl, hasTTL := x.ttl(f, v.status)
 	windows := rfc9111.StaleWindows{WhileRevalidate: x.policy.StaleWhileRevalidate, IfError: x.policy.StaleIfError}
 	reason := rfc9111.Store(rfc9111.StoreInput{
@@ -228,25 +247,49 @@ func (x *exchange) judge(f *fill, v *verdict, header http.Header, date time.Time
 		v.private = reasonCookie
 	case reason != rfc9111.Storable:
 		v.private = string(reason)
-	case len(rfc9111.StripFields(cc)) > 0:
-		// The first client must get these fields, and nobody else.
-		v.private = string(rfc9111.ReasonPrivate)
 	case eventStream(header.Get("Content-Type")):
 		v.private = reasonEventStream
 	}
 	v.shared = v.private == ""
+	v.upstream = header["Cache-Status"]
+	v.divide(a.fields, rfc9111.StripFields(cc))
 	lifetime := fresh.Lifetime - v.age
 	if v.byPolicy = !fresh.Explicit; v.byPolicy {
 		lifetime = ttl
+	}
+	if cc.NoCache {
+		lifetime = 0 // 5.2.2.4: validated on every use
 	}
 	windows = rfc9111.Stale(cc, windows)
 	if over := -lifetime; over > 0 { // stale on arrival: part of the windows is gone
 		windows.WhileRevalidate -= over
 		windows.IfError -= over
 	}
-	v.times = func(now engine.Instant) engine.Times {
-		return engine.NewTimes(now, lifetime, windows.WhileRevalidate, windows.IfError)
+	keep := time.Duration(0)
+	if rfc9111.HasValidator(header) {
+		keep = keepFor
 	}
+	v.times = func(now engine.Instant) engine.Times {
+		return engine.NewTimes(now, lifetime, windows.WhileRevalidate, windows.IfError).Keep(keep)
+	}
+}
+
+// divide sorts the fields into those of everyone and those of the client that
+// asked, and leaves out those of a connection. Age is made anew for each
+// answer, and Cache-Status is added to.
+func (v *verdict) divide(fields []field, personal []string) {
+	forAll := headerOf(fields)
+	rfc9111.StripConnection(forAll)
+	for _, f := range fields {
+		switch {
+		case forAll[f.name] == nil, f.name == "Age", f.name == "Cache-Status":
+		case slices.Contains(personal, f.name):
+			v.personal = append(v.personal, f)
+		default:
+			v.fields = append(v.fields, f)
+		}
+	}
+	v.header = headerOf(v.fields)
 }
 
 // rewriters are request fields that change what a handler takes for the URL,

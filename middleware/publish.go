@@ -52,7 +52,7 @@ func (x *exchange) settle(fl *engine.Flight[*fill], clean bool) {
 		case reason == "":
 			reason = reasonIncomplete
 		}
-		if clean && !v.failed && v.private != "" && v.private != reasonEmpty {
+		if clean && x.memorable(&v) {
 			fl.Publish(func() { x.remember(fl, v.private) })
 		}
 		if x.old != nil && (!clean || v.failed) {
@@ -139,6 +139,12 @@ func (x *exchange) variantFor(fl *engine.Flight[*fill], v *verdict, times engine
 		return nil
 	}
 	return found
+}
+
+// memorable reports whether it is worth knowing that v is not shared. An error
+// is not, where it would take the place of a response that can be validated.
+func (x *exchange) memorable(v *verdict) bool {
+	return v.private != "" && v.private != reasonEmpty && !v.failed && !(x.old != nil && serverError(v.status))
 }
 
 // remember notes for a while that responses are not shared.

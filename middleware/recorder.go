@@ -24,6 +24,7 @@ type recorder struct {
 	client      http.ResponseWriter // after the hand-over
 	wroteHeader bool
 	gone        bool // the response has no reader any more
+	again       bool // the verdict was to ask for the whole
 }
 
 func newRecorder(f *fill, limit int64) *recorder {
@@ -72,12 +73,17 @@ func (r *recorder) newHeader() http.Header {
 // not shared.
 func (r *recorder) commit(v verdict) {
 	r.wroteHeader = true
+	if v.again {
+		r.again = true
+		return
+	}
 	f := r.fill
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.verdict = v
+	f.body = v.body
 	f.committed = true
-	if v.shared && (v.length <= r.limit) || v.failed {
+	if v.shared && (v.length <= r.limit || v.forwarded != 0) || v.failed {
 		f.broadcast()
 		return
 	}
@@ -128,9 +134,9 @@ func (r *recorder) Write(p []byte) (int, error) {
 		return 0, errLeft
 	}
 	f.mu.Lock()
-	if f.verdict.failed {
+	if r.again || f.verdict.failed || f.verdict.forwarded != 0 {
 		f.mu.Unlock()
-		return len(p), nil // read by nobody: an old response is used
+		return len(p), nil // read by nobody: it is not the response
 	}
 	if !bodyAllowed(f.verdict.status) {
 		f.mu.Unlock()

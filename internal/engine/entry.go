@@ -63,6 +63,7 @@ type Times struct {
 	FreshUntil      Instant
 	RevalidateUntil Instant // end of stale-while-revalidate, no earlier than FreshUntil
 	ErrorUntil      Instant // end of stale-if-error, no earlier than FreshUntil
+	KeepUntil       Instant // until then it is worth keeping, if only to be validated
 }
 
 // NewTimes returns the times of an entry stored at now, with the given
@@ -95,7 +96,16 @@ func (t Times) State(now Instant) State {
 func (t Times) Usable(now Instant) bool { return now < t.FreshUntil || now < t.ErrorUntil }
 
 // Horizon is the instant from which the entry is of no use to anyone.
-func (t Times) Horizon() Instant { return max(t.FreshUntil, t.RevalidateUntil, t.ErrorUntil) }
+func (t Times) Horizon() Instant {
+	return max(t.FreshUntil, t.RevalidateUntil, t.ErrorUntil, t.KeepUntil)
+}
+
+// Keep returns t for an entry that is worth keeping for d after it must not be
+// served any more, since it can be validated.
+func (t Times) Keep(d time.Duration) Times {
+	t.KeepUntil = t.Horizon().Add(d)
+	return t
+}
 
 // Jitter shortens d by a random part of up to fraction of it, so that entries
 // stored together do not expire together. It never lengthens d, since a

@@ -56,10 +56,6 @@ type StoreInput struct {
 
 	// AllowSetCookie stores responses that set cookies, for everyone.
 	AllowSetCookie bool
-
-	// CanValidate says that the cache can ask the origin whether a stored
-	// response is still good.
-	CanValidate bool
 }
 
 // Store decides whether a shared cache stores a response (3), and hands it to
@@ -129,7 +125,7 @@ func form(in StoreInput) Reason {
 		return ReasonTrailer // 3.1 permits dropping them; the client was promised them
 	}
 	cc := in.Control
-	if cc.NoCache && (!in.CanValidate || !HasValidator(in.Header)) {
+	if cc.NoCache && !HasValidator(in.Header) {
 		return ReasonNoCache // 5.2.2.4: every use would go to the origin anyway
 	}
 	if slices.ContainsFunc(cc.NoCacheFields, essential) {
@@ -166,7 +162,7 @@ func freshness(in StoreInput) Reason {
 	}
 	w := Stale(in.Control, in.Stale)
 	usable := clampAge(in.Freshness.Lifetime) + clampAge(max(w.WhileRevalidate, w.IfError))
-	if usable <= in.Age && !(in.CanValidate && HasValidator(in.Header)) {
+	if usable <= in.Age && !HasValidator(in.Header) {
 		return ReasonExpired
 	}
 	return Storable
@@ -179,12 +175,6 @@ func noCacheFreshness(in StoreInput) Reason {
 		return Storable
 	}
 	return ReasonNoFreshness
-}
-
-// HasValidator reports whether the response can be validated later: it has an
-// entity tag or a modification date (4.3.1).
-func HasValidator(h http.Header) bool {
-	return len(h["Etag"]) > 0 || len(h["Last-Modified"]) > 0
 }
 
 // StripFields returns the fields of a response that the qualified forms of
