@@ -171,10 +171,10 @@ func (x *exchange) write(e *engine.Entry[object], now engine.Instant) {
 	} else {
 		setFields(h, s.fields)
 	}
-	l := s.linesAt(e.Times, now)
-	h["Age"] = l.age
+	age, status := s.linesAt(e.Times, now)
+	h["Age"] = age
 	if !x.policy.HideStatus {
-		h["Cache-Status"] = l.status
+		h["Cache-Status"] = status
 	}
 	if notModified {
 		x.w.WriteHeader(http.StatusNotModified)

@@ -3,7 +3,6 @@ package middleware
 import (
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -21,7 +20,7 @@ type lookup struct {
 // An object is what is stored: under a key, a response, or the knowledge which
 // fields its responses vary by, or that they cannot be shared; under a
 // variant, a response or that it cannot be shared.
-// It is immutable but for the cached lines of its response.
+// It is immutable but for its response's own status.
 type object struct {
 	key      key
 	variant  *variant
@@ -50,7 +49,7 @@ type field struct {
 }
 
 // A response is complete and immutable. What is sent with it beside the fields
-// changes once a second and is kept in lines.
+// changes once a second: see linesAt.
 type response struct {
 	status  int
 	fields  []field     // those that describe the content first
@@ -62,31 +61,33 @@ type response struct {
 	date       time.Time
 	upstream   []string // Cache-Status members of caches before this one
 
-	lines atomic.Pointer[lines]
+	own atomic.Pointer[ownStatus] // used where upstream is not empty
 }
 
-// lines are the Age and Cache-Status values of a response at some second of
-// its age, made once for all hits within it.
-type lines struct {
-	second int64
-	age    []string
-	status []string
-}
-
-// linesAt returns the lines for a hit at now.
-func (s *response) linesAt(t engine.Times, now engine.Instant) *lines {
+// linesAt returns the values of Age and Cache-Status for a hit at now.
+func (s *response) linesAt(t engine.Times, now engine.Instant) (age, status []string) {
 	second := int64((now.Sub(t.Stored) + s.initialAge) / time.Second)
-	if l := s.lines.Load(); l != nil && l.second == second {
-		return l
+	ttl := int64((t.FreshUntil.Sub(t.Stored)+s.initialAge)/time.Second) - second
+	if s.upstream == nil {
+		return ages.at(second), statuses.at(ttl)
 	}
-	lifetime := int64((t.FreshUntil.Sub(t.Stored) + s.initialAge) / time.Second)
-	l := &lines{
-		second: second,
-		age:    clip(strconv.FormatInt(second, 10)),
-		status: slices.Clip(append(slices.Clone(s.upstream), "freshet; hit; ttl="+strconv.FormatInt(lifetime-second, 10))),
+	return ages.at(second), s.ownStatus(ttl)
+}
+
+// An ownStatus is the Cache-Status of a response with members of caches before
+// this one, made once for all hits within a second.
+type ownStatus struct {
+	ttl  int64
+	line []string
+}
+
+func (s *response) ownStatus(ttl int64) []string {
+	if o := s.own.Load(); o != nil && o.ttl == ttl {
+		return o.line
 	}
-	s.lines.Store(l)
-	return l
+	line := slices.Clip(append(slices.Clone(s.upstream), statuses.at(ttl)...))
+	s.own.Store(&ownStatus{ttl, line})
+	return line
 }
 
 func clip(values ...string) []string { return slices.Clip(values) }
@@ -122,7 +123,7 @@ func setFields(h http.Header, fields []field) {
 // size is what the response costs: its body, its fields and their slices.
 func (s *response) size() int64 {
 	const (
-		self     = 512 // the structs, the lines, the header map and what rounding adds
+		self     = 512 // the structs, the header map and what rounding adds
 		perField = 160 // a field, its slot in the header map, a slice header
 		perValue = 16  // a string header
 	)
