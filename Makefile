@@ -22,7 +22,7 @@ test: ## run the tests of all modules, with what they need
 	@scripts/test.sh
 
 .PHONY: check
-check: lint arrows tidy-check cross vulncheck fuzz test ## everything CI checks
+check: lint arrows tidy-check cross vulncheck fuzz test score ## everything CI checks
 
 .PHONY: fmt
 fmt: ## format the code
@@ -72,6 +72,14 @@ ifeq ($(shell go env GOHOSTARCH),amd64)
 else
 	@echo "cross: NOT RUN, the tests on 386, which need an amd64 machine"; [ "$${CI:-}" != true ]
 endif
+
+.PHONY: score
+score: ## check that the caches still pass what they passed of the public suite for HTTP caches
+	@scripts/conformance.sh
+
+.PHONY: conformance
+conformance: ## the same beside nginx and Varnish, and write docs/conformance.md and the baseline
+	@scripts/conformance.sh -all
 
 .PHONY: real
 real: ## run the gateway in front of a real nginx, under load

@@ -4,6 +4,7 @@ go 1.26.0
 
 tool (
 	github.com/freshet-go/freshet/scripts/arrows
+	github.com/freshet-go/freshet/scripts/conformance
 	github.com/freshet-go/freshet/scripts/testsum
 	golang.org/x/vuln/cmd/govulncheck
 	honnef.co/go/tools/cmd/staticcheck

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Usage: need.sh PROGRAM...
 # Makes sure that each program is there, installing the Debian package of the
-# same name where it is not. Says in one line what could not be brought;
+# same name where it is not (varnishd: varnish). Says in one line what could not be brought;
 # that is an error only under CI=true, since without it the tests that need
 # the program say so themselves.
 set -uo pipefail
@@ -25,7 +25,7 @@ install() {
 status=0
 for program in "$@"; do
 	command -v "$program" >/dev/null && continue
-	log=$(install "$program") || true
+	log=$(install "${program/%varnishd/varnish}") || true
 	if ! command -v "$program" >/dev/null; then
 		echo "missing: $program could not be installed: $(tail -n 1 <<<"$log")" >&2
 		[ "${CI:-}" = true ] && status=1
