@@ -38,7 +38,14 @@ type exchange struct {
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := h.cache
 	x := exchange{handler: h, w: w, r: r, began: c.store.Now(), reason: "uri-miss"}
-	if why := bypass(r); why != "" || c.closed.Load() {
+	switch why := bypass(r); {
+	case c.closed.Load():
+		x.pass("bypass", reasonClosed)
+		return
+	case why == reasonMethod:
+		x.modify()
+		return
+	case why != "":
 		x.pass("bypass", why)
 		return
 	}
@@ -136,18 +143,21 @@ func bypass(r *http.Request) string {
 
 // pass runs the handler for this request alone, untouched.
 func (x *exchange) pass(fwd, why string) {
-	if !x.policy.HideStatus {
-		status := "freshet; fwd=" + fwd
-		if fwd == "bypass" && why == reasonMethod {
-			status = "freshet; fwd=method"
-		}
-		if why != "" {
-			status += "; detail=" + why
-		}
-		h := x.w.Header()
-		h["Cache-Status"] = append(h["Cache-Status"], status)
-	}
+	x.tell(fwd, why)
 	x.passWith(x.w, x.r)
+}
+
+// tell says in Cache-Status that the request went forward.
+func (x *exchange) tell(fwd, why string) {
+	if x.policy.HideStatus {
+		return
+	}
+	status := "freshet; fwd=" + fwd
+	if why != "" {
+		status += "; detail=" + why
+	}
+	h := x.w.Header()
+	h["Cache-Status"] = append(h["Cache-Status"], status)
 }
 
 func (x *exchange) passWith(w http.ResponseWriter, r *http.Request) {

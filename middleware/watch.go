@@ -1,0 +1,68 @@
+package middleware
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+)
+
+// A watcher is the ResponseWriter of a request that is passed to the handler
+// although its response says something about stored ones. It changes nothing.
+type watcher struct {
+	http.ResponseWriter
+
+	// seen is called once with the final status and the header, before the
+	// client can see them.
+	seen  func(status int, h http.Header)
+	wrote bool
+}
+
+func (w *watcher) see(status int) {
+	if !w.wrote {
+		w.wrote = true
+		w.seen(status, w.Header())
+	}
+}
+
+// WriteHeader tells of a final status, and passes it on.
+func (w *watcher) WriteHeader(status int) {
+	if status >= 200 || status == http.StatusSwitchingProtocols {
+		w.see(status)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write passes p on.
+func (w *watcher) Write(p []byte) (int, error) {
+	w.see(http.StatusOK)
+	return w.ResponseWriter.Write(p)
+}
+
+// ReadFrom keeps what the client's ResponseWriter can do with a file.
+func (w *watcher) ReadFrom(src io.Reader) (int64, error) {
+	w.see(http.StatusOK)
+	return io.Copy(w.ResponseWriter, src)
+}
+
+// FlushError flushes what has been written.
+func (w *watcher) FlushError() error {
+	w.see(http.StatusOK)
+	return http.NewResponseController(w.ResponseWriter).Flush()
+}
+
+// Flush implements http.Flusher.
+func (w *watcher) Flush() { _ = w.FlushError() }
+
+// Hijack takes the connection, after which nothing is seen.
+func (w *watcher) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	w.wrote = true
+	return http.NewResponseController(w.ResponseWriter).Hijack()
+}
+
+// Unwrap is for http.ResponseController.
+func (w *watcher) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// finish is called when the handler has returned: one that has written nothing
+// answers 200.
+func (w *watcher) finish() { w.see(http.StatusOK) }
