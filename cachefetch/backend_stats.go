@@ -1,0 +1,37 @@
+package cachefetch
+
+// BackendStats say how a cache gets on with its [Backend]. They are all zero
+// without one. Counts are since the cache was made.
+type BackendStats struct {
+	Hits     uint64 // values that were read and could be used
+	Misses   uint64 // reads that found nothing to use, for whatever reason
+	Bad      uint64 // of these, bytes that were damaged, of another format, or of another key
+	Errors   uint64 // calls that failed
+	Timeouts uint64 // calls that did not answer within Options.BackendTimeout
+	Skips    uint64 // reads not tried: breaker open, or too many under way
+	Drops    uint64 // values that were not written and keys that were not removed, for want of room, time or luck
+
+	Queued      int    // changes that are to be made
+	QueuedBytes int64  // what they hold
+	Open        bool   // the breaker keeps calls from the backend
+	Opened      uint64 // times that it began to
+}
+
+// usage returns the counts.
+func (l *l2[V]) usage() BackendStats {
+	q := l.queue.usage()
+	open, opened := l.calls.breaker.state()
+	return BackendStats{
+		Hits:        l.hits.Load(),
+		Misses:      l.misses.Load(),
+		Bad:         l.bad.Load(),
+		Errors:      l.calls.counts.errors.Load(),
+		Timeouts:    l.calls.counts.timeouts.Load(),
+		Skips:       l.calls.counts.skips.Load(),
+		Drops:       q.drops,
+		Queued:      q.ops,
+		QueuedBytes: q.bytes,
+		Open:        open,
+		Opened:      opened,
+	}
+}

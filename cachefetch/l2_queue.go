@@ -1,0 +1,305 @@
+package cachefetch
+
+import (
+	"sync"
+	"time"
+)
+
+const (
+	// maxQueued is how long a value may wait to be written. What comes later
+	// than this could undo a delete that other processes have forgotten.
+	maxQueued = supersededFor / 2
+
+	// A delete that fails is tried again after a while, doubled each time:
+	// for about a quarter of an hour, plus all the time the breaker is open.
+	maxAttempts   = 10
+	firstRetry    = time.Second
+
+	// rememberMade bounds the keys of which is known what was last made. Two
+	// writers of a key may come to the queue in the wrong order, the later one
+	// after the other's change is made; it is then known for the next few
+	// thousand changes of other keys.
+	rememberMade = 4096
+
+	opBookkeeping = 256 // bytes, for what an operation takes beside its strings and value
+)
+
+// An op is one change of the backend that is queued: a value to be written or
+// a key to be removed, and perhaps a message to be sent after that.
+type op[V any] struct {
+	key    string // as the backend knows it
+	hash   uint64
+	stamp  int64
+	queued time.Time
+	done   chan struct{} // closed when the op is over, however it ended
+
+	record *record[V] // nil: remove the key. Guarded by queue.mu, but a worker that has the op may read it
+	event  []byte     // the message, or nil. The same
+	cost   int64      // guarded by queue.mu
+
+	written  bool // the backend has it, only the event is left; the worker's
+	attempts int  // failed; the worker's
+}
+
+// A queue holds the changes that workers have yet to make, at most one a key
+// and one of a key under way. The newest stamp wins. Pending changes answer
+// for their key, since the backend cannot yet.
+type queue[V any] struct {
+	maxOps   int
+	maxBytes int64
+
+	mu     sync.Mutex
+	wake   sync.Cond           // a worker may have something to do; on mu
+	slots  map[string]*slot[V] // guarded by mu
+	ready  []*slot[V]          // guarded by mu; in the order they are to be made
+	ops    int                 // guarded by mu
+	bytes  int64               // guarded by mu
+	drops  uint64              // guarded by mu; values not written, removals not made
+	closed bool                // guarded by mu; nothing new is taken
+
+	made       map[uint64]int64 // guarded by mu; hash to the stamp of the last change made
+	madeBefore map[uint64]int64 // guarded by mu; the same, before made was last full
+}
+
+// A slot is what is queued for one key. It is in ready, or running, or
+// waiting for its retry.
+type slot[V any] struct {
+	op      *op[V]      // the next to be made, or the one under way
+	next    *op[V]      // set only while running: what came meanwhile
+	running bool        // a worker has op
+	retry   *time.Timer // set while op waits for it
+}
+
+func newQueue[V any](maxOps int, maxBytes int64) *queue[V] {
+	q := &queue[V]{
+		maxOps: maxOps, maxBytes: maxBytes,
+		slots: make(map[string]*slot[V]),
+		made:  make(map[uint64]int64),
+	}
+	q.wake.L = &q.mu
+	return q
+}
+
+// put queues o in place of what is queued for its key, and reports whether it
+// could: not if the queue is full or closed. A change that is older than what
+// is queued or was just made counts as made.
+func (q *queue[V]) put(o *op[V]) bool {
+	o.cost = opBookkeeping + int64(len(o.key)+len(o.event))
+	if o.record != nil {
+		o.cost += o.record.cost
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.slots[o.key]
+	var old *op[V]
+	if s != nil {
+		if old = s.next; old == nil && !s.running {
+			old = s.op
+		}
+	}
+	if o.stamp < q.newestStampLocked(o, s) {
+		close(o.done)
+		return true
+	}
+	var free int64
+	if old != nil {
+		free = old.cost
+	}
+	if q.closed || old == nil && q.ops >= q.maxOps || q.bytes-free+o.cost > q.maxBytes {
+		q.drops++
+		return false
+	}
+	q.ops++
+	q.bytes += o.cost
+	if old != nil {
+		q.replaceLocked(old, o)
+	}
+	switch {
+	case s == nil:
+		s = &slot[V]{op: o}
+		q.slots[o.key] = s
+		q.readyLocked(s)
+	case s.running:
+		s.next = o
+	default:
+		s.op = o
+		if s.retry != nil { // a new change need not wait for the old one's retry
+			s.retry.Stop()
+			s.retry = nil
+			q.readyLocked(s)
+		}
+	}
+	return true
+}
+
+// newestStampLocked returns the newest stamp known for the key of o, whose
+// slot is s, or nil.
+func (q *queue[V]) newestStampLocked(o *op[V], s *slot[V]) int64 {
+	stamp := max(q.made[o.hash], q.madeBefore[o.hash])
+	if s != nil {
+		stamp = max(stamp, s.op.stamp)
+		if s.next != nil {
+			stamp = max(stamp, s.next.stamp)
+		}
+	}
+	return stamp
+}
+
+func (q *queue[V]) readyLocked(s *slot[V]) {
+	q.ready = append(q.ready, s)
+	q.wake.Signal()
+}
+
+// endLocked takes o out of the accounts and wakes who waits for it.
+func (q *queue[V]) endLocked(o *op[V]) {
+	q.ops--
+	q.bytes -= o.cost
+	close(o.done)
+}
+
+// replaceLocked ends o, in whose place newer is made. What o had yet to tell is
+// told by newer, later: the message says of what stamp it is.
+func (q *queue[V]) replaceLocked(o, newer *op[V]) {
+	if newer.event == nil && o.event != nil {
+		newer.event = o.event
+		newer.cost += int64(len(o.event))
+		q.bytes += int64(len(o.event))
+	}
+	q.endLocked(o)
+}
+
+// take waits for a change to be made and returns it, or nil when the queue is
+// closed and empty. The worker must give it back by finish or retry.
+func (q *queue[V]) take() *op[V] {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.ready) == 0 {
+		if q.closed {
+			return nil
+		}
+		q.wake.Wait()
+	}
+	s := q.ready[0]
+	q.ready[0] = nil
+	q.ready = q.ready[1:]
+	s.running = true
+	return s.op
+}
+
+// newest returns what a worker that holds o should make in place of it: o, or
+// what has come for its key meanwhile.
+func (q *queue[V]) newest(o *op[V]) *op[V] {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.slots[o.key]
+	if s.next != nil {
+		q.replaceLocked(o, s.next)
+		s.op, s.next = s.next, nil
+	}
+	return s.op
+}
+
+// forgetRecord gives up the value of o, which a worker holds: o becomes the
+// removal of its key.
+func (q *queue[V]) forgetRecord(o *op[V]) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if o.record != nil {
+		q.drops++
+		o.cost -= o.record.cost
+		q.bytes -= o.record.cost
+		o.record = nil
+	}
+}
+
+// finish ends o. dropped says that it was given up.
+func (q *queue[V]) finish(o *op[V], dropped bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if dropped {
+		q.drops++
+	}
+	if len(q.made) >= rememberMade {
+		q.made, q.madeBefore = make(map[uint64]int64), q.made
+	}
+	q.made[o.hash] = o.stamp
+	s := q.slots[o.key]
+	q.endLocked(o)
+	s.running = false
+	if s.next == nil {
+		delete(q.slots, o.key)
+		return
+	}
+	s.op, s.next = s.next, nil
+	q.readyLocked(s)
+}
+
+// retry puts o back, to be made again after d, unless something newer has
+// come for its key.
+func (q *queue[V]) retry(o *op[V], d time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.slots[o.key]
+	s.running = false
+	if s.next != nil {
+		q.replaceLocked(o, s.next)
+		s.op, s.next = s.next, nil
+		q.readyLocked(s)
+		return
+	}
+	if q.closed { // no time to wait
+		q.readyLocked(s)
+		return
+	}
+	s.retry = time.AfterFunc(d, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if s.op == o && s.retry != nil {
+			s.retry = nil
+			q.readyLocked(s)
+		}
+	})
+}
+
+// pending returns the newest value that is queued for key, or nil for a
+// removal, and whether anything is queued.
+func (q *queue[V]) pending(key string) (r *record[V], ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.slots[key]
+	switch {
+	case s == nil:
+		return nil, false
+	case s.next != nil:
+		return s.next.record, true
+	}
+	return s.op.record, true
+}
+
+// close takes nothing new. What waits for a retry is tried once more.
+func (q *queue[V]) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	for _, s := range q.slots {
+		if s.retry != nil {
+			s.retry.Stop()
+			s.retry = nil
+			q.ready = append(q.ready, s)
+		}
+	}
+	q.wake.Broadcast()
+}
+
+// queueUsage is a snapshot of a queue.
+type queueUsage struct {
+	ops   int
+	bytes int64
+	drops uint64
+}
+
+func (q *queue[V]) usage() queueUsage {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return queueUsage{ops: q.ops, bytes: q.bytes, drops: q.drops}
+}

@@ -1,0 +1,460 @@
+package cachefetch
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func TestL2RoundTrip(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		wantRead(t, l, "a", "")
+		want := newRecord("Alice")
+		want.tags, want.etag, want.lastModified = []string{"users"}, `"1"`, "Mon"
+		want.errorUntil += int64(time.Hour)
+		l.write("a", testHash("a"), want)
+		synctest.Wait()
+		if !b.holds("p:a") || b.ttl != time.Minute+time.Hour {
+			t.Errorf("stored %v, for %v, want under its prefix until its horizon", b.holds("p:a"), b.ttl)
+		}
+		got, ok := l.read(t.Context(), "a", testHash("a"))
+		if !ok {
+			t.Fatal("not there")
+		}
+		got.cost = want.cost // is not stored
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("read %+v, want %+v", got, want)
+		}
+		<-l.remove("a", testHash("a"), time.Now().UnixNano())
+		if b.holds("p:a") {
+			t.Error("still stored")
+		}
+		wantRead(t, l, "a", "")
+		if s := l.usage(); s.Hits != 1 || s.Misses != 2 || s.Errors+s.Bad+s.Drops+s.Timeouts+s.Skips != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// A write is seen at once, a delete too, whatever the backend is doing.
+func TestL2PendingAnswers(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		l.write("a", testHash("a"), newRecord("old"))
+		synctest.Wait()
+		b.setFault(deaf(time.Second))
+		time.Sleep(time.Second)
+		l.write("a", testHash("a"), newRecord("new"))
+		wantRead(t, l, "a", "new")
+		time.Sleep(time.Nanosecond)
+		l.remove("a", testHash("a"), time.Now().UnixNano())
+		wantRead(t, l, "a", "")
+		if n := b.count("get"); n != 0 {
+			t.Errorf("%d reads of the backend, want none", n)
+		}
+		time.Sleep(time.Minute)
+		wantRead(t, l, "a", "")
+		if b.holds("p:a") {
+			t.Error("deleted, and still there")
+		}
+	})
+}
+
+// A load that began before a delete is not written after it, whether the
+// delete is queued, under way, or done.
+func TestL2DeleteIsFinal(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		began := newRecord("old")
+		time.Sleep(time.Millisecond)
+		b.setFault(deaf(10 * time.Millisecond))
+		done := l.remove("a", testHash("a"), time.Now().UnixNano())
+		l.write("a", testHash("a"), began) // queued or under way
+		synctest.Wait()
+		l.write("a", testHash("a"), began) // under way
+		<-done
+		l.write("a", testHash("a"), began) // done
+		time.Sleep(time.Second)
+		if b.holds("p:a") || b.count("set") != 0 {
+			t.Errorf("written %d times after the delete", b.count("set"))
+		}
+	})
+}
+
+// What another process writes late, of before a delete, is not read.
+func TestL2DeleteHoldsForOthersToo(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		other := newTestL2(t, b)
+		defer other.close()
+		began := newRecord("old")
+		time.Sleep(time.Millisecond)
+		<-l.remove("a", testHash("a"), time.Now().UnixNano())
+		other.write("a", testHash("a"), began)
+		synctest.Wait()
+		wantRead(t, other, "a", "old") // nobody has told it
+		wantRead(t, l, "a", "")
+		// What was loaded well after the delete is read.
+		time.Sleep(2 * maxClockSkew)
+		other.write("a", testHash("a"), newRecord("new"))
+		synctest.Wait()
+		wantRead(t, l, "a", "new")
+	})
+}
+
+// A purge holds for what is read, what is queued, and what others wrote with
+// a clock that is a little ahead.
+func TestL2Purge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(fakeBackend)
+		mark := int64(0)
+		l := newL2(l2Config[string]{
+			backend: b, codec: StringCodec{}, budget: 50 * time.Millisecond, maxOps: 100, maxBytes: 1 << 20,
+			purged: func(key string, tags []string, stamp int64) bool {
+				return slices.Contains(tags, "users") && stamp <= mark
+			},
+		})
+		defer l.close()
+		tagged := func(value string) *record[string] {
+			r := newRecord(value)
+			r.tags = []string{"users"}
+			return r
+		}
+		l.write("stored", testHash("stored"), tagged("Alice"))
+		synctest.Wait()
+		l.write("queued", testHash("queued"), tagged("Bob"))
+		mark = time.Now().UnixNano()
+		wantRead(t, l, "stored", "")
+		wantRead(t, l, "queued", "")
+		synctest.Wait()
+		if b.holds("queued") {
+			t.Error("written after it was purged")
+		}
+		time.Sleep(maxClockSkew / 2)
+		r := tagged("Carol")
+		l.write("soon", testHash("soon"), r)
+		synctest.Wait()
+		wantRead(t, l, "soon", "") // perhaps of another process, and older than it says
+		time.Sleep(maxClockSkew)
+		l.write("later", testHash("later"), tagged("Dave"))
+		synctest.Wait()
+		wantRead(t, l, "later", "Dave")
+	})
+}
+
+// Whatever bytes come, they are a miss unless they are the key's own.
+func TestL2BadBytes(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		l.write("a", testHash("a"), newRecord("Alice"))
+		synctest.Wait()
+		good := b.m["p:a"]
+		for _, bad := range [][]byte{
+			nil, {}, {1}, []byte("Alice"), good[1:], good[:len(good)-1],
+			append(slices.Clone(good), 0), []byte(strings.ToUpper(string(good))),
+		} {
+			b.m["p:a"] = bad
+			wantRead(t, l, "a", "")
+		}
+		b.m["p:b"] = good // another key's
+		wantRead(t, l, "b", "")
+		b.m["p:a"] = good
+		wantRead(t, l, "a", "Alice")
+		if s := l.usage(); s.Bad != 9 || s.Errors != 0 || s.Open {
+			t.Errorf("%+v, want 9 bad and no error: the backend did answer", s)
+		}
+	})
+}
+
+// Bytes of another codec or type are not decoded.
+func TestL2OtherFormat(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		type user struct{ Name string }
+		other := newL2(l2Config[user]{
+			backend: b, codec: JSONCodec[user]{}, prefix: "p:", budget: time.Second, maxOps: 1, maxBytes: 1 << 20,
+			purged: func(string, []string, int64) bool { return false },
+		})
+		defer other.close()
+		l.write("a", testHash("a"), newRecord(`{"Name":"Alice"}`))
+		synctest.Wait()
+		if r, ok := other.read(t.Context(), "a", 0); ok {
+			t.Errorf("a string was read as %+v", r.value)
+		}
+	})
+}
+
+// A value from the future is not believed, nor one whose time is over.
+func TestL2Times(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		r := newRecord("Alice")
+		r.stamp += int64(2 * maxClockSkew)
+		l.write("future", testHash("future"), r)
+		l.write("now", testHash("now"), newRecord("Bob"))
+		synctest.Wait()
+		wantRead(t, l, "future", "")
+		time.Sleep(time.Minute - 1)
+		wantRead(t, l, "now", "Bob")
+		time.Sleep(1)
+		wantRead(t, l, "now", "") // the backend keeps it longer than asked
+		l.write("over", testHash("over"), r)
+		synctest.Wait()
+		if b.holds("p:over") {
+			t.Error("written, and of no use to anyone")
+		}
+	})
+}
+
+// No read takes longer than the budget, and during an outage none takes any
+// time; after it the backend is used again.
+func TestL2Outage(t *testing.T) {
+	for name, fault := range map[string]func(context.Context, string, string) error{
+		"errors": down,
+		"panics": func(context.Context, string, string) error { panic("backend") },
+		"goexit": func(context.Context, string, string) error { runtime.Goexit(); return nil },
+		"hangs": func(ctx context.Context, _, _ string) error {
+			<-ctx.Done()
+			return ctx.Err()
+		},
+		"deaf": deaf(time.Second),
+	} {
+		t.Run(name, func(t *testing.T) {
+			l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+				l.write("a", testHash("a"), newRecord("Alice"))
+				synctest.Wait()
+				b.setFault(fault)
+				start := time.Now()
+				for range 1000 {
+					wantRead(t, l, "a", "")
+				}
+				if took := time.Since(start); took > breakerFailures*50*time.Millisecond {
+					t.Errorf("a thousand reads took %v, want no more than the failures that open the breaker", took)
+				}
+				if s := l.usage(); !s.Open || s.Opened != 1 || s.Skips != 1000-breakerFailures || s.Errors+s.Timeouts != breakerFailures {
+					t.Errorf("%+v", s)
+				}
+				b.setFault(nil)
+				time.Sleep(breakerPause)
+				wantRead(t, l, "a", "Alice")
+				wantRead(t, l, "a", "Alice")
+				if l.usage().Open {
+					t.Error("still open")
+				}
+			})
+		})
+	}
+}
+
+// Reads that the backend never lets go are bounded in number.
+func TestL2BoundsReads(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		b.setFault(deaf(time.Hour))
+		for range 10 * backendReads {
+			go l.read(t.Context(), "a", 0)
+		}
+		time.Sleep(time.Second)
+		if n := b.count("get"); n > backendReads {
+			t.Errorf("%d reads under way, want at most %d", n, backendReads)
+		}
+		time.Sleep(2 * time.Hour) // in the end it lets go
+		b.setFault(nil)
+		time.Sleep(breakerMaxPause)
+		wantRead(t, l, "a", "")
+		if s := l.usage(); s.Open {
+			t.Errorf("%+v, want it in use again", s)
+		}
+	})
+}
+
+// A reader that leaves says nothing about the backend.
+func TestL2ReaderLeaves(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		b.setFault(deaf(20 * time.Millisecond))
+		for range 10 * breakerFailures {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			l.read(ctx, "a", 0)
+			cancel()
+		}
+		if s := l.usage(); s.Open || s.Errors+s.Timeouts != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// What could not be written during an outage does not leave the value before
+// it to be read: not here, and after the outage not elsewhere.
+func TestL2RepairsItself(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		keys := []string{"set", "deleted", "untouched"}
+		for _, key := range keys {
+			l.write(key, testHash(key), newRecord("old"))
+		}
+		synctest.Wait()
+		b.setFault(down)
+		time.Sleep(2 * maxClockSkew)
+		l.write("set", testHash("set"), newRecord("new"))
+		l.remove("deleted", testHash("deleted"), time.Now().UnixNano())
+		time.Sleep(maxQueued) // too late to be written
+		b.setFault(nil)
+		wantRead(t, l, "deleted", "")
+		time.Sleep(breakerMaxPause)
+		for _, key := range keys {
+			if got, want := b.holds("p:"+key), key == "untouched"; got != want {
+				t.Errorf("after the outage the backend has %q: %v, want %v", key, got, want)
+			}
+		}
+	})
+}
+
+// One value that the backend always refuses is given up, and what is stored
+// for its key is not used any more. Other keys are not disturbed.
+func TestL2GivesUp(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		l.write("poison", testHash("poison"), newRecord("old"))
+		synctest.Wait()
+		b.setFault(func(_ context.Context, call, key string) error {
+			if key == "p:poison" && call != "get" {
+				return errBackend
+			}
+			return nil
+		})
+		time.Sleep(2 * maxClockSkew)
+		r := newRecord("new")
+		r.errorUntil += int64(24 * time.Hour)
+		b.m["p:poison"], _ = l.seal("poison", &record[string]{value: "old", stamp: r.stamp - 1, errorUntil: r.errorUntil})
+		l.write("poison", testHash("poison"), r)
+		for range 1000 {
+			time.Sleep(time.Second)
+			l.write("other", testHash("other"), newRecord("fine"))
+			wantRead(t, l, "poison", "")
+		}
+		synctest.Wait()
+		s := l.usage()
+		if s.Queued != 0 || s.Drops != 2 || s.Opened != 0 || s.Errors != maxAttempts {
+			t.Errorf("%+v, want the value and its removal dropped after %d attempts", s, maxAttempts)
+		}
+		wantRead(t, l, "other", "fine")
+	})
+}
+
+// A full queue refuses; what it refused is not read in an older form.
+func TestL2QueueFull(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		l.write("last", testHash("last"), newRecord("old"))
+		synctest.Wait()
+		b.setFault(deaf(10 * time.Second))
+		time.Sleep(2 * maxClockSkew)
+		for i := range 100 {
+			l.write(fmt.Sprint(i), uint64(10+i), newRecord("v"))
+		}
+		synctest.Wait()
+		l.write("last", testHash("last"), newRecord("new"))
+		if s := l.usage(); s.Queued != 100 {
+			t.Errorf("%d queued", s.Queued)
+		}
+		b.setFault(nil)
+		wantRead(t, l, "last", "")
+		if s := l.usage(); s.Drops != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// A codec that fails, or panics, costs a hit.
+func TestL2CodecFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, c := new(fakeBackend), new(faultyCodec)
+		l := newTestL2(t, b)
+		l.codec = c
+		defer l.close()
+		for _, f := range []func(){func() { c.err = errBackend }, func() { c.panics = true }} {
+			*c = faultyCodec{}
+			time.Sleep(time.Second)
+			l.write("a", testHash("a"), newRecord("Alice"))
+			synctest.Wait()
+			wantRead(t, l, "a", "Alice")
+			f()
+			wantRead(t, l, "a", "")
+			time.Sleep(time.Second)
+			l.write("a", testHash("a"), newRecord("Bob"))
+			synctest.Wait()
+			if b.holds("p:a") {
+				t.Error("what could not be encoded left the value before it")
+			}
+			time.Sleep(2 * maxClockSkew)
+		}
+		if s := l.usage(); s.Open || s.Bad != 2 || s.Drops != 2 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+type faultyCodec struct {
+	StringCodec
+	err    error
+	panics bool
+}
+
+func (c *faultyCodec) Append(dst []byte, v string) ([]byte, error) {
+	if c.panics {
+		panic("codec")
+	}
+	return append(dst, v...), c.err
+}
+
+func (c *faultyCodec) Decode(data []byte) (string, error) {
+	if c.panics {
+		panic("codec")
+	}
+	return string(data), c.err
+}
+
+// Close writes what is queued, if that can be done in time.
+func TestL2CloseFlushes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(fakeBackend)
+		b.setFault(deaf(40 * time.Millisecond))
+		l := newTestL2(t, b)
+		for i := range 50 {
+			l.write(fmt.Sprint(i), uint64(i), newRecord("v"))
+		}
+		start := time.Now()
+		l.close()
+		if took := time.Since(start); took > backendCloseTimeout || len(b.m) != 50 {
+			t.Errorf("closed after %v with %d written, want 50", took, len(b.m))
+		}
+	})
+}
+
+// Close does not wait long for a backend that is slow, down or gone.
+func TestL2CloseIsBounded(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fault func(context.Context, string, string) error
+		limit time.Duration
+	}{
+		"down": {down, time.Second},
+		"slow": {deaf(49 * time.Millisecond), backendCloseTimeout + time.Second},
+		"deaf": {deaf(time.Hour), backendCloseTimeout + time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := new(fakeBackend)
+				b.setFault(tt.fault)
+				l := newTestL2(t, b)
+				l.queue.maxOps = 10_000
+				for i := range 5000 {
+					l.write(fmt.Sprint(i), uint64(i), newRecord("v"))
+				}
+				start := time.Now()
+				l.close()
+				if took := time.Since(start); took > tt.limit {
+					t.Errorf("closed after %v, want at most %v", took, tt.limit)
+				}
+				l.write("after", testHash("after"), newRecord("v")) // is no harm
+				wantRead(t, l, "after", "")
+				time.Sleep(2 * time.Hour) // the deaf let go of their goroutines
+			})
+		})
+	}
+}

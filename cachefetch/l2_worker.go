@@ -1,0 +1,127 @@
+package cachefetch
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// work makes queued changes until the queue is closed and empty.
+func (l *l2[V]) work() {
+	for o := l.queue.take(); o != nil; o = l.queue.take() {
+		l.make(o)
+	}
+}
+
+// make makes one change, now or, if it fails, later, or gives it up.
+func (l *l2[V]) make(o *op[V]) {
+	for l.await() {
+		o = l.queue.newest(o)
+		switch err := l.apply(o); {
+		case err == nil:
+			l.queue.finish(o, false)
+			return
+		case !errors.Is(err, errBreakerOpen): // else another worker makes the probe
+			l.failed(o)
+			return
+		}
+	}
+	l.giveUp(o)
+}
+
+// await waits until the breaker lets calls through. While closing it does not
+// wait, and reports whether it need not.
+func (l *l2[V]) await() bool {
+	for {
+		if l.ctx.Err() != nil {
+			return false
+		}
+		d := l.calls.breaker.wait(time.Now())
+		if d == 0 {
+			return true
+		}
+		timer := time.NewTimer(d)
+		select {
+		case <-timer.C:
+		case <-l.closing:
+			timer.Stop()
+			return false
+		}
+	}
+}
+
+// apply makes the change and sends its message.
+func (l *l2[V]) apply(o *op[V]) error {
+	if !o.written {
+		if err := l.change(o); err != nil {
+			return err
+		}
+		o.written = true
+	}
+	return nil
+}
+
+func (l *l2[V]) change(o *op[V]) error {
+	r, now := o.record, time.Now()
+	if r == nil {
+		return l.delete(o)
+	}
+	key := o.key[len(l.prefix):]
+	if l.purged(key, r.tags, r.stamp) {
+		return nil // what is there is older, and so has been purged too
+	}
+	ttl := min(time.Duration(r.horizon()-now.UnixNano()), maxBackendTTL)
+	data, err := l.seal(key, r)
+	if err != nil || ttl <= 0 || now.Sub(o.queued) > maxQueued {
+		l.queue.forgetRecord(o)
+		return l.delete(o)
+	}
+	return l.call(func(ctx context.Context) error {
+		if l.versions != nil {
+			return l.versions.SetVersion(ctx, o.key, data, ttl, r.stamp)
+		}
+		return l.backend.Set(ctx, o.key, data, ttl)
+	})
+}
+
+func (l *l2[V]) delete(o *op[V]) error {
+	err := l.call(func(ctx context.Context) error {
+		if l.versions != nil {
+			return l.versions.DeleteVersion(ctx, o.key, o.stamp)
+		}
+		return l.backend.Delete(ctx, o.key)
+	})
+	if err == nil {
+		// Another process may be about to write what it read before.
+		l.superseded.add(time.Now(), o.hash, o.stamp, true)
+	}
+	return err
+}
+
+func (l *l2[V]) call(f func(context.Context) error) error {
+	if !l.calls.breaker.allow(time.Now()) {
+		return errBreakerOpen
+	}
+	return l.calls.write(l.ctx, f)
+}
+
+// failed has o made again later. A value is not written again: it would come
+// late. It is removed instead, so that the backend does not go on with the one
+// before it. That way a backend that comes back after an outage loses the keys
+// that were written meanwhile.
+func (l *l2[V]) failed(o *op[V]) {
+	if !o.written && o.record != nil {
+		l.queue.forgetRecord(o)
+	}
+	if o.attempts++; o.attempts >= maxAttempts || l.ctx.Err() != nil {
+		l.giveUp(o)
+		return
+	}
+	l.queue.retry(o, firstRetry<<(o.attempts-1))
+}
+
+// giveUp drops o. Nothing as old as it is read from the backend any more.
+func (l *l2[V]) giveUp(o *op[V]) {
+	l.superseded.add(time.Now(), o.hash, o.stamp, false)
+	l.queue.finish(o, true)
+}
