@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"sync/atomic"
 	"time"
 
 	"github.com/freshet-go/freshet/internal/limit"
@@ -32,11 +31,11 @@ import (
 // on a little, so that its connection can be used again; one that is forgotten
 // is found after TransportOptions.BodyTimeout.
 type Transport struct {
-	opts  TransportOptions // with defaults
-	pool  *http.Transport
-	hosts hosts
-	retry *retryBudget
-	stats transportCounters
+	opts    TransportOptions // with defaults
+	pool    *http.Transport
+	hosts   hosts
+	retry   *retryBudget
+	metrics *transportMetrics
 
 	closing context.Context // ended by Close
 	close   context.CancelFunc
@@ -45,6 +44,7 @@ type Transport struct {
 // NewTransport returns a Transport, or an error that names every option that
 // no transport can be made with.
 func NewTransport(o TransportOptions) (*Transport, error) {
+	named := o.Name != ""
 	o, err := o.check()
 	if err != nil {
 		return nil, err
@@ -59,6 +59,11 @@ func NewTransport(o TransportOptions) (*Transport, error) {
 	}
 	t.closing, t.close = context.WithCancel(context.Background())
 	t.pool = t.newPool()
+	t.metrics = newTransportMetrics(t)
+	if named && !o.Unlisted && !t.metrics.group.Register() {
+		t.close()
+		return nil, fmt.Errorf("cachefetch: TransportOptions.Name: %q: another transport has this name", o.Name)
+	}
 	return t, nil
 }
 
@@ -118,13 +123,14 @@ func (t *Transport) dial(ctx context.Context, network, address string) (net.Conn
 	if dial == nil {
 		dial = (&net.Dialer{KeepAlive: tcpKeepAlive}).DialContext
 	}
-	t.stats.dials.Add(1)
 	if x, ok := ctx.Value(tripKey{}).(*trip); ok {
 		x.from(PhaseConnection, PhaseDial)
 	}
+	began := time.Now()
 	conn, err := dial(ctx, network, address)
+	t.metrics.dial.Update(time.Since(began))
 	if err != nil {
-		t.stats.dialErrors.Add(1)
+		t.metrics.dialErrors.Inc()
 		if ctx.Err() == context.DeadlineExceeded {
 			err = fmt.Errorf("%w: %w", &budgetError{"DialTimeout", t.opts.DialTimeout}, err)
 		}
@@ -134,7 +140,7 @@ func (t *Transport) dial(ctx context.Context, network, address string) (net.Conn
 
 // RoundTrip sends r and returns the response, as [http.RoundTripper] has it.
 func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	t.stats.requests.Add(1)
+	t.metrics.requests.Inc()
 	t.retry.earn()
 	if r.URL == nil {
 		closeBody(r)
@@ -168,47 +174,6 @@ func (t *Transport) CloseIdleConnections() { t.pool.CloseIdleConnections() }
 func (t *Transport) Close() error {
 	t.close()
 	t.pool.CloseIdleConnections()
+	t.metrics.group.Unregister()
 	return nil
-}
-
-// TransportStats are counts since a [Transport] was made, and what goes on now.
-type TransportStats struct {
-	Requests uint64 // calls of RoundTrip
-	Refused  uint64 // of these, failed with a RefusedError
-	Failed   uint64 // of these, failed with another error, the body included
-
-	NewConns    uint64 // requests that were the first on their connection
-	ReusedConns uint64 // requests on a connection that others had used
-	Dials       uint64 // connections that were begun to be opened
-	DialErrors  uint64 // of these, failed
-	Retries     uint64 // requests sent again after their connection was lost
-	Replays     uint64 // requests sent again by net/http, a kept connection being closed
-	Leaked      uint64 // response bodies neither read nor closed
-
-	InFlight int64 // requests that have a place now
-	Queued   int64 // requests that wait for one now
-}
-
-type transportCounters struct {
-	requests, refused, failed, newConns, reusedConns, dials, dialErrors, retries, replays, leaked atomic.Uint64
-}
-
-// Stats returns a snapshot.
-func (t *Transport) Stats() TransportStats {
-	inFlight, queued := t.hosts.count()
-	c := &t.stats
-	return TransportStats{
-		Requests:    c.requests.Load(),
-		Refused:     c.refused.Load(),
-		Failed:      c.failed.Load(),
-		NewConns:    c.newConns.Load(),
-		ReusedConns: c.reusedConns.Load(),
-		Dials:       c.dials.Load(),
-		DialErrors:  c.dialErrors.Load(),
-		Retries:     c.retries.Load(),
-		Replays:     c.replays.Load(),
-		Leaked:      c.leaked.Load(),
-		InFlight:    inFlight,
-		Queued:      queued,
-	}
 }

@@ -67,6 +67,7 @@ type body struct {
 	from   io.ReadCloser
 	drains bool  // closing early would cost the connection
 	length int64 // as the header has it, negative if unknown
+	began  time.Time
 
 	mu      sync.Mutex
 	watch   *time.Timer // guarded by mu; ends the trip after BodyTimeout of silence
@@ -77,12 +78,14 @@ type body struct {
 }
 
 func newBody(x *trip, resp *http.Response) *body {
+	now := time.Now()
 	b := &body{
 		trip:   x,
 		from:   resp.Body,
 		drains: resp.ProtoMajor == 1 && !resp.Close,
 		length: resp.ContentLength,
-		moved:  time.Now(),
+		began:  now,
+		moved:  now,
 	}
 	b.mu.Lock() // the timer may fire before b.watch is set
 	defer b.mu.Unlock()
@@ -108,8 +111,8 @@ func (b *body) silent() {
 		return
 	}
 	b.over = errLeaked
-	b.trip.t.stats.leaked.Add(1)
-	b.trip.end()
+	b.trip.t.metrics.leaked.Inc()
+	b.end()
 }
 
 // Read implements [io.Reader].
@@ -143,8 +146,7 @@ func (b *body) finish(err error) error {
 		if b.over = err; err != io.EOF {
 			b.over = b.trip.failure(err)
 		}
-		b.watch.Stop()
-		b.trip.end()
+		b.end()
 	}
 	return b.over
 }
@@ -157,7 +159,6 @@ func (b *body) Close() error {
 	left := b.length - b.read
 	if !closed {
 		b.over = http.ErrBodyReadAfterClose
-		b.watch.Stop()
 	}
 	b.mu.Unlock()
 	if closed {
@@ -169,6 +170,13 @@ func (b *body) Close() error {
 		enough.Stop()
 	}
 	err := b.from.Close()
-	b.trip.end()
+	b.end()
 	return err
+}
+
+// end ends the trip. Who sets over calls it.
+func (b *body) end() {
+	b.watch.Stop()
+	b.trip.t.metrics.body.Update(time.Since(b.began))
+	b.trip.end()
 }

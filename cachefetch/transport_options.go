@@ -16,9 +16,17 @@ import (
 // is left out follows from those that are given; two that contradict each
 // other are an error of [NewTransport]. docs/tuning.md has worked examples.
 type TransportOptions struct {
-	// Name is the label "upstream" of the metrics, and stands in errors.
-	// Empty means "default".
+	// Name is the label "upstream" of the metrics, and stands in errors. With
+	// a name, metrics are part of what package VictoriaMetrics/metrics
+	// writes, until Close, and a name that another Transport has is an error.
+	// Empty means "default", and that only Transport.WriteMetrics writes
+	// them.
 	Name string
+
+	// Unlisted leaves the metrics to Transport.WriteMetrics although there is
+	// a Name: for a Transport that replaces one of the same name while
+	// requests of that are still under way.
+	Unlisted bool
 
 	// RequestsPerSecond and Latency say what is expected of one host: its
 	// share of requests, and the mean time from the request to the end of the

@@ -2,6 +2,7 @@ package cachefetch
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -37,8 +38,10 @@ type trip struct {
 	// net/http calls the trace on goroutines of its own, also for a dial that
 	// outlives the trip.
 	mu    sync.Mutex
-	phase string // guarded by mu
-	conns int    // guarded by mu; how often a connection was sought in this attempt
+	phase string    // guarded by mu
+	since time.Time // guarded by mu; when the phase began
+	tls   time.Time // guarded by mu; when a handshake began
+	conns int       // guarded by mu; how often a connection was got in this attempt
 }
 
 // tripKey finds the trip in the context of a dial that it made necessary.
@@ -46,7 +49,7 @@ type tripKey struct{}
 
 // newTrip starts the clock of a request.
 func newTrip(t *Transport, r *http.Request) *trip {
-	x := &trip{t: t, host: r.URL.Host, own: r.Context(), phase: PhaseQueue}
+	x := &trip{t: t, host: r.URL.Host, own: r.Context(), phase: PhaseQueue, since: time.Now()}
 	x.ctx, x.cancel = context.WithCancelCause(x.own)
 	x.detach = context.AfterFunc(t.closing, func() { x.cancel(ErrTransportClosed) })
 	if limit := t.opts.RequestTimeout; limit > 0 {
@@ -58,6 +61,7 @@ func newTrip(t *Transport, r *http.Request) *trip {
 // send waits for a place and sends r, once more if its connection is lost.
 func (x *trip) send(r *http.Request) (*http.Response, error) {
 	release, err := x.t.hosts.acquire(x.ctx, r.URL)
+	x.t.metrics.queue.Update(time.Since(x.since))
 	if err != nil {
 		closeBody(r)
 		return nil, err
@@ -70,7 +74,7 @@ func (x *trip) send(r *http.Request) (*http.Response, error) {
 	resp, err := x.t.pool.RoundTrip(out)
 	if err != nil && x.mayRetry(r, err) {
 		if out, err = again(out); err == nil {
-			x.t.stats.retries.Add(1)
+			x.t.metrics.retries.Inc()
 			x.restart()
 			resp, err = x.t.pool.RoundTrip(out)
 		}
@@ -91,8 +95,9 @@ func (x *trip) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		GetConn:              x.getConn,
 		GotConn:              x.gotConn,
-		TLSHandshakeStart:    func() { x.from(PhaseDial, PhaseTLS) },
-		GotFirstResponseByte: func() { x.from(PhaseFirstByte, PhaseHeader) },
+		TLSHandshakeStart:    x.tlsStart,
+		TLSHandshakeDone:     x.tlsDone,
+		GotFirstResponseByte: x.firstByte,
 	}
 }
 
@@ -105,34 +110,58 @@ func (x *trip) getConn(string) {
 
 func (x *trip) gotConn(info httptrace.GotConnInfo) {
 	x.connWait.Stop()
-	x.at(PhaseFirstByte)
-	if info.Reused {
-		x.t.stats.reusedConns.Add(1)
-	} else {
-		x.t.stats.newConns.Add(1)
-	}
 	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.conns++; x.conns > 1 {
-		x.t.stats.replays.Add(1)
+	x.conns++
+	replay := x.conns > 1
+	x.mu.Unlock()
+	m := x.t.metrics
+	m.connection.Update(x.at(PhaseFirstByte))
+	if info.Reused {
+		m.reusedConns.Inc()
+	} else {
+		m.newConns.Inc()
+	}
+	if replay {
+		m.replays.Inc()
 	}
 }
+
+func (x *trip) tlsStart() {
+	x.from(PhaseDial, PhaseTLS)
+	x.mu.Lock()
+	x.tls = time.Now()
+	x.mu.Unlock()
+}
+
+func (x *trip) tlsDone(tls.ConnectionState, error) {
+	x.mu.Lock()
+	took := time.Since(x.tls)
+	x.mu.Unlock()
+	x.t.metrics.tls.Update(took)
+}
+
+func (x *trip) firstByte() { x.t.metrics.firstByte.Update(x.at(PhaseHeader)) }
 
 // restart is the beginning of a second attempt.
 func (x *trip) restart() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.phase, x.conns = PhaseConnection, 0
+	x.conns = 0
 }
 
-func (x *trip) at(phase string) {
+// at begins a phase, and returns how long that took which comes before it:
+// the phase that at began last.
+func (x *trip) at(phase string) (took time.Duration) {
+	now := time.Now()
 	x.mu.Lock()
-	x.phase = phase
-	x.mu.Unlock()
+	defer x.mu.Unlock()
+	took = now.Sub(x.since)
+	x.phase, x.since = phase, now
+	return took
 }
 
-// from goes from one phase to the next. A dial that goes on for somebody else
-// must not put the request back.
+// from goes on to a part of the wait for a connection. A dial that goes on
+// for somebody else must not put the request back.
 func (x *trip) from(before, phase string) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -160,17 +189,18 @@ func (x *trip) failure(err error) error {
 		refused = RefusedConnTimeout
 	}
 	if refused != "" {
-		x.t.stats.refused.Add(1)
+		x.t.metrics.refused[refused].Inc()
 		return &RefusedError{Upstream: x.t.opts.Name, Host: x.host, Reason: refused, RetryAfter: limit.RetryAfter(x.t.opts.QueueTimeout)}
 	}
-	x.t.stats.failed.Add(1)
+	phase := x.now()
 	if own := x.own.Err(); own != nil {
+		x.t.metrics.abandoned.Inc()
 		return own
 	}
+	x.t.metrics.failed[phase].Inc()
 	if cause == ErrTransportClosed {
 		return cause
 	}
-	phase := x.now()
 	if cause != nil {
 		err = cause
 	} else {

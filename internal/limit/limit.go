@@ -95,13 +95,10 @@ func (l *Limiter) InFlight() int64 { return l.inFlight.Load() }
 // refused too.
 func (l *Limiter) Queued() int64 { return l.queued.Load() }
 
-// RetryAfter is how long a client that was refused should stay away: until
-// all who wait now have been served or refused, in whole seconds as the
-// Retry-After field has them (RFC 9110 10.2.3), at least one.
-func (l *Limiter) RetryAfter() time.Duration { return RetryAfter(l.config.Timeout) }
-
-// RetryAfter rounds the time that a queue takes up to whole seconds, at least
-// one.
+// RetryAfter is how long a client that was refused should stay away, where
+// others wait for a place for so long: until all who wait now have been served
+// or refused, in whole seconds as the Retry-After field has them (RFC 9110
+// 10.2.3), at least one.
 func RetryAfter(wait time.Duration) time.Duration {
 	return max(1, (wait+time.Second-1)/time.Second) * time.Second
 }

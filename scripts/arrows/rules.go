@@ -16,7 +16,7 @@ var (
 		"testing", "net/http/httptest",
 		// assertion libraries and other test tools
 		"github.com/stretchr/testify", "github.com/google/go-cmp", "github.com/onsi", "github.com/matryer/is",
-		"gotest.tools", "pgregory.net/rapid",
+		"gotest.tools", "pgregory.net/rapid", "go.uber.org/goleak",
 		// what nested modules are there for
 		"github.com/redis", "github.com/valkey-io", "github.com/gomodule/redigo", "go.opentelemetry.io",
 		"github.com/goccy/go-yaml", "gopkg.in/yaml.v2", "gopkg.in/yaml.v3", "go.yaml.in/yaml", "sigs.k8s.io/yaml",
@@ -52,6 +52,7 @@ var (
 	rootMayRequire = []string{
 		"github.com/dunglas/httpsfv", // structured fields
 		"pgregory.net/rapid",         // tests only; rootNever keeps it there
+		"go.uber.org/goleak",         // likewise
 	}
 )
 
