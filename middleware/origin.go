@@ -79,11 +79,21 @@ func (x *exchange) join(attached bool) (*engine.Ticket[*fill], error) {
 		Timeout: x.policy.FillTimeout,
 		Keep:    true, // until the header says that nobody else will have it
 		Gen:     c.store.Generation,
-		Joins:   func(f *engine.Flight[*fill]) bool { return c.store.Current(f.Gen) && f.State.joinable(c.store.Now()) },
+		Joins:   func(f *engine.Flight[*fill]) bool { return run.mayJoin(f) },
 		State:   func(f *engine.Flight[*fill]) *fill { return x.newFill(f, &run, attached) },
 		Run:     func(f *engine.Flight[*fill]) { run.run(f) },
 		Crashed: run.crashed,
 	})
+}
+
+// mayJoin reports whether x may be answered from a run that is under way: not
+// if it began before a purge. A purge dooms the runs it knows; those for
+// variants that had lost their place in the list tell by their generation.
+func (x *exchange) mayJoin(f *engine.Flight[*fill]) bool {
+	if v := x.q.variant; v != nil && f.Gen < v.born {
+		return false
+	}
+	return x.cache.store.Current(f.Gen) && f.State.joinable(x.cache.store.Now())
 }
 
 // newFill makes the fill of a flight. It runs on the request's own goroutine,

@@ -162,6 +162,9 @@ func TestPurgeInFlightVariantNotListed(t *testing.T) {
 		}
 		o.delay.Store(0)
 		get(h, "/", "X-V", "a") // the key is known again
+		if got := get(h, "/", "X-V", "b").Body.String(); got != "v1 b" {
+			t.Errorf("while the old run is under way: got %q", got)
+		}
 		wg.Wait()
 		for _, v := range []string{"b", "c", "a"} {
 			if got := get(h, "/", "X-V", v).Body.String(); got != "v1 "+v {

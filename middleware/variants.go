@@ -45,6 +45,7 @@ const (
 type variant struct {
 	hash   uint64
 	values string
+	born   uint64 // of its variants
 }
 
 // maxVariantBytes bounds the field values that tell variants apart, since they
@@ -144,7 +145,7 @@ func (v *variants) add(h http.Header, alive func(*variant) bool) *variant {
 	}
 	// The hash is drawn, not computed: a variant is found by its values, and
 	// its object by its pointer.
-	found := &variant{hash: rand.Uint64(), values: values}
+	found := &variant{hash: rand.Uint64(), values: values, born: v.born}
 	v.known[values] = found
 	return found
 }
