@@ -1,0 +1,99 @@
+package middleware
+
+import (
+	"net/http"
+
+	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/rfc9111"
+)
+
+// pass runs the handler for this request alone, untouched.
+func (x *exchange) pass(fwd, why string) {
+	x.tell(fwd, why)
+	x.passWith(x.w, x.r)
+}
+
+// tell says in Cache-Status that the request went forward.
+func (x *exchange) tell(fwd, why string) {
+	if x.policy.HideStatus {
+		return
+	}
+	status := "freshet; fwd=" + fwd
+	if why != "" {
+		status += "; detail=" + why
+	}
+	h := x.w.Header()
+	h["Cache-Status"] = append(h["Cache-Status"], status)
+}
+
+func (x *exchange) passWith(w http.ResponseWriter, r *http.Request) {
+	// Deferred, since a handler may panic. The route's pattern may become
+	// known only while the handler runs.
+	defer func() {
+		m := x.route(r)
+		m.origin.Inc()
+		x.count(m, outcomePass)
+	}()
+	x.next.ServeHTTP(w, r)
+}
+
+// write answers from the store.
+func (x *exchange) write(e *engine.Entry[object], now engine.Instant) {
+	s := e.Value.response
+	h := x.w.Header()
+	notModified := s.status == http.StatusOK && conditional(x.r.Header) && rfc9111.NotModified(x.r.Header, s.header, s.date)
+	if notModified {
+		setFields(h, s.fields[s.content:])
+	} else {
+		setFields(h, s.fields)
+	}
+	age, status := s.linesAt(e.Times, now)
+	h["Age"] = age
+	if !x.policy.HideStatus {
+		h["Cache-Status"] = status
+	}
+	if notModified {
+		x.w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	x.w.WriteHeader(s.status)
+	if x.r.Method != http.MethodHead {
+		_, _ = x.w.Write(s.body) // the client may have left: nothing to be done
+	}
+}
+
+func conditional(h http.Header) bool {
+	return h["If-None-Match"] != nil || h["If-Modified-Since"] != nil
+}
+
+// describesContent reports whether a field describes the content that a 304
+// does not have, and is left out of it (RFC 9110 15.4.5).
+func describesContent(name string) bool {
+	switch name {
+	case "Content-Length", "Content-Type", "Content-Encoding", "Content-Language", "Content-Range":
+		return true
+	}
+	return false
+}
+
+// writeNotModified sends a 304 instead of the response whose fields are set.
+func writeNotModified(w http.ResponseWriter) {
+	h := w.Header()
+	for name := range h {
+		if describesContent(name) {
+			delete(h, name)
+		}
+	}
+	w.WriteHeader(http.StatusNotModified)
+}
+
+// fail answers with an error of the cache's own.
+func (x *exchange) fail(m *routeMetrics, status int) {
+	h := x.w.Header()
+	h.Set("Cache-Control", "no-store")
+	if !x.policy.HideStatus {
+		h["Cache-Status"] = append(h["Cache-Status"], "freshet; fwd="+x.reason+"; detail="+reasonError)
+	}
+	http.Error(x.w, http.StatusText(status), status)
+	x.count(m, outcomeError)
+}
