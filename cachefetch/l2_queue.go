@@ -12,8 +12,8 @@ const (
 
 	// A delete that fails is tried again after a while, doubled each time:
 	// for about a quarter of an hour, plus all the time the breaker is open.
-	maxAttempts   = 10
-	firstRetry    = time.Second
+	maxAttempts = 10
+	firstRetry  = time.Second
 
 	// rememberMade bounds the keys of which is known what was last made. Two
 	// writers of a key may come to the queue in the wrong order, the later one
