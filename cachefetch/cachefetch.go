@@ -36,6 +36,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -80,8 +81,9 @@ func New[V any](o Options[V]) (*Cache[V], error) {
 		return nil, err
 	}
 	store, err := engine.New(engine.Config[string, item[V]]{
-		MaxBytes: o.MaxBytes,
-		Match:    func(key string, it *item[V]) bool { return it.key == key },
+		MaxBytes:  o.MaxBytes,
+		Match:     func(key string, it *item[V]) bool { return it.key == key },
+		HasPrefix: func(it *item[V], prefix string) bool { return strings.HasPrefix(it.key, prefix) },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cachefetch: Options.%w", err)
@@ -112,7 +114,7 @@ func (c *Cache[V]) Fetch(ctx context.Context, key string, load func(context.Cont
 	now := c.store.Now()
 	e := c.store.GetAt(hash, key, now)
 	if e != nil {
-		switch e.Times.State(now) {
+		switch e.State(now) {
 		case engine.Fresh:
 			c.stats.hit(hash)
 			return e.Value.value, e.Value.err
@@ -150,7 +152,7 @@ func (c *Cache[V]) wait(ctx context.Context, hash uint64, key string, old *engin
 	} else {
 		c.stats.coalesced.Add(1)
 	}
-	if soft := c.opts.SoftTimeout; old != nil && soft > 0 && (limit == 0 || soft < limit) && old.Times.Usable(c.store.Now().Add(soft)) {
+	if soft := c.opts.SoftTimeout; old != nil && soft > 0 && (limit == 0 || soft < limit) && old.Usable(c.store.Now().Add(soft)) {
 		limit = soft
 	}
 	err = t.Wait(ctx, limit)
@@ -166,7 +168,7 @@ func (c *Cache[V]) wait(ctx context.Context, hash uint64, key string, old *engin
 	} else {
 		err = c.waitError(ctx, key, err)
 	}
-	if old != nil && ctx.Err() == nil && old.Times.Usable(c.store.Now()) {
+	if old != nil && ctx.Err() == nil && old.Usable(c.store.Now()) {
 		c.stats.stale.Add(1)
 		return old.Value.value, old.Value.err
 	}
@@ -227,7 +229,9 @@ func (c *Cache[V]) start(hash uint64, key string, old *engine.Entry[item[V]], lo
 		Keep:  true,
 		Gen:   c.store.Generation,
 		State: func(*engine.Flight[*result[V]]) *result[V] { return new(result[V]) },
-		Joins: func(f *engine.Flight[*result[V]]) bool { return c.store.Current(f.Gen) },
+		Joins: func(f *engine.Flight[*result[V]]) bool {
+			return !c.store.Superseded(f.Gen, c.store.Newest(), &item[V]{key: key}, nil)
+		},
 		Run: func(f *engine.Flight[*result[V]]) {
 			if done != nil {
 				defer done()
@@ -241,7 +245,7 @@ func (c *Cache[V]) start(hash uint64, key string, old *engine.Entry[item[V]], lo
 func (c *Cache[V]) run(f *engine.Flight[*result[V]], hash uint64, key string, old *engine.Entry[item[V]], load func(context.Context) (V, error)) {
 	// Look again: another load may have ended between this caller's look at
 	// the store and its joining.
-	if e := c.store.Get(hash, key); e != nil && e.Times.State(c.store.Now()) == engine.Fresh {
+	if e := c.store.Get(hash, key); e != nil && e.State(c.store.Now()) == engine.Fresh {
 		f.State.value, f.State.err = e.Value.value, e.Value.err
 		return
 	}
@@ -308,7 +312,7 @@ func (c *Cache[V]) Get(key string) (V, bool) {
 	hash := maphash.String(c.seed, key)
 	now := c.store.Now()
 	e := c.store.GetAt(hash, key, now)
-	if e == nil || e.Value.err != nil || e.Times.State(now) != engine.Fresh {
+	if e == nil || e.Value.err != nil || e.State(now) != engine.Fresh {
 		var none V
 		return none, false
 	}

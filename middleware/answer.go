@@ -47,7 +47,7 @@ func (x *exchange) write(e *engine.Entry[object], now engine.Instant) {
 	} else {
 		setFields(h, s.fields)
 	}
-	age, status := s.linesAt(e.Times, now)
+	age, status := s.linesAt(e.Now(), now)
 	h["Age"] = age
 	if !x.policy.HideStatus {
 		h["Cache-Status"] = status

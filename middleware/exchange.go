@@ -58,7 +58,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.pass("bypass", reasonCookie)
 		return
 	}
-	switch e.Times.State(x.began) {
+	switch e.State(x.began) {
 	case engine.Fresh:
 		if o.private == reasonCookie && r.Header["Cookie"] == nil {
 			x.miss() // it is requests with a Cookie whose responses are not shared

@@ -225,7 +225,7 @@ func variantFlight(flight string, v *variant) string {
 
 // PurgeAll removes everything, as Purge does, in a time that does not depend
 // on how much is stored.
-func (c *Cache) PurgeAll() { c.store.Flush() }
+func (c *Cache) PurgeAll() { c.store.Flush(engine.Hard) }
 
 // Stats are counts since the cache was made, and its size now.
 type Stats struct {

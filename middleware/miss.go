@@ -132,7 +132,7 @@ func (x *exchange) sent(t *engine.Ticket[*fill]) bool {
 // stale answers with the old response if it may still be used.
 func (x *exchange) stale(m *routeMetrics) bool {
 	now := x.cache.store.Now()
-	if x.old == nil || !x.old.Times.Usable(now) {
+	if x.old == nil || !x.old.Usable(now) {
 		return false
 	}
 	x.write(x.old, now)

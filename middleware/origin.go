@@ -93,7 +93,7 @@ func (x *exchange) mayJoin(f *engine.Flight[*fill]) bool {
 	if v := x.q.variant; v != nil && f.Gen < v.born {
 		return false
 	}
-	return x.cache.store.Current(f.Gen) && f.State.joinable(x.cache.store.Now())
+	return !x.cache.store.Superseded(f.Gen, x.cache.store.Newest(), &object{key: x.q.key}, nil) && f.State.joinable(x.cache.store.Now())
 }
 
 // newFill makes the fill of a flight. It runs on the request's own goroutine,
@@ -162,7 +162,7 @@ func (x *exchange) run(fl *engine.Flight[*fill]) {
 	c := x.cache
 	// Look again: another run may have ended between the look at the store
 	// and the joining. Its response is played into this fill.
-	if e := c.store.Get(x.hash, x.q); e != nil && e.Value.response != nil && e.Times.State(c.store.Now()) == engine.Fresh {
+	if e := c.store.Get(x.hash, x.q); e != nil && e.Value.response != nil && e.State(c.store.Now()) == engine.Fresh {
 		f.replay(e, c.store.Now())
 		f.finish(true)
 		x.settle(fl, true)
@@ -226,7 +226,7 @@ type arrival struct {
 // handler fails: inside stale-if-error, and, by a run behind it, as long as it
 // is served anyway.
 func (x *exchange) keepOld(now engine.Instant) bool {
-	return x.old.Times.Usable(now) || x.old.Times.State(now) == engine.StaleWhileRevalidate
+	return x.old.Usable(now) || x.old.State(now) == engine.StaleWhileRevalidate
 }
 
 // judge says whether v may be shared, for how long, and with which fields.

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"math/rand/v2"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,8 +26,9 @@ type testCache struct {
 func newCache(tb testing.TB, maxBytes int64) testCache {
 	tb.Helper()
 	c, err := New(Config[string, doc]{
-		MaxBytes: maxBytes,
-		Match:    func(key string, d *doc) bool { return d.key == key },
+		MaxBytes:  maxBytes,
+		Match:     func(key string, d *doc) bool { return d.key == key },
+		HasPrefix: func(d *doc, prefix string) bool { return strings.HasPrefix(d.key, prefix) },
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -234,7 +236,7 @@ func churn(c testCache, keys, n int) {
 				c.Put(c.hash(key), c.entry(key, "v", c.Generation()), 100+int64(rand.IntN(1500)), reserved)
 			}
 		case op < 99:
-			c.Flush()
+			c.Flush(Hard)
 		default:
 			c.Usage()
 		}

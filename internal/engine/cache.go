@@ -47,6 +47,11 @@ type Config[Q, V any] struct {
 	// Match reports whether the stored v is what q asks for. It is called on
 	// every hit and must compare the whole key.
 	Match func(q Q, v *V) bool
+
+	// HasPrefix reports whether the key of the stored v begins with prefix,
+	// in whatever sense the caller gives to that. It is called while purges
+	// wait, and must not call the cache. Nil means that all keys do.
+	HasPrefix func(v *V, prefix string) bool
 }
 
 // A Cache holds one live entry per key, within a budget in bytes. All methods
@@ -58,10 +63,11 @@ type Cache[Q, V any] struct {
 	index     index[V]
 	admission *admission[V]
 
-	gen     atomic.Uint64 // the last generation drawn
-	flushed atomic.Uint64 // entries of this generation or an older one are gone
-	swept   atomic.Uint64 // rounds of sweep
-	closed  atomic.Bool
+	epochs epochs[V]
+
+	gen    atomic.Uint64 // the last generation drawn
+	swept  atomic.Uint64 // rounds of sweep
+	closed atomic.Bool
 }
 
 // New returns an empty cache.
@@ -73,6 +79,9 @@ func New[Q, V any](cfg Config[Q, V]) (*Cache[Q, V], error) {
 	// caches get a larger share so that it can hold more than one entry.
 	window := max(cfg.MaxBytes/8, min(cfg.MaxBytes/2, 8<<10))
 	c := &Cache[Q, V]{base: time.Now(), match: cfg.Match, maxBytes: cfg.MaxBytes}
+	if c.epochs.hasPrefix = cfg.HasPrefix; cfg.HasPrefix == nil {
+		c.epochs.hasPrefix = func(*V, string) bool { return true }
+	}
 	c.index.clear()
 	var err error
 	if c.admission, err = newAdmission(window, cfg.MaxBytes-window, &c.index); err != nil {
@@ -86,6 +95,10 @@ func (c *Cache[Q, V]) Now() Instant { return Instant(time.Since(c.base)) }
 
 // Generation draws the next generation. A load draws one before it begins.
 func (c *Cache[Q, V]) Generation() uint64 { return c.gen.Add(1) }
+
+// Newest returns the generation drawn last: all loads and purges that have
+// begun have this one or an older one, all others will have newer ones.
+func (c *Cache[Q, V]) Newest() uint64 { return c.gen.Load() }
 
 // MaxEntry is the largest cost of one entry.
 func (c *Cache[Q, V]) MaxEntry() int64 { return c.admission.limit }
@@ -104,8 +117,8 @@ func (c *Cache[Q, V]) Get(hash uint64, q Q) *Entry[V] { return c.GetAt(hash, q, 
 // tenth of a hit.
 func (c *Cache[Q, V]) GetAt(hash uint64, q Q, now Instant) *Entry[V] {
 	e := c.index.get(hash)
-	if e == nil || e.Gen <= c.flushed.Load() || !c.match(q, &e.Value) {
-		c.admission.store.touch(hash)
+	if e == nil || !c.match(q, &e.Value) || e.checked.Load() < c.epochs.newest.Load() && !c.outlives(e) {
+		c.missed(hash, e)
 		return nil
 	}
 	mask := uint64(hotMask)
@@ -121,16 +134,26 @@ func (c *Cache[Q, V]) GetAt(hash uint64, q Q, now Instant) *Entry[V] {
 	return e
 }
 
+// missed counts a miss of hash. e, if not nil, is of another key or was purged.
+func (c *Cache[Q, V]) missed(hash uint64, e *Entry[V]) {
+	if e != nil && !c.outlives(e) {
+		c.drop(e)
+	}
+	c.admission.store.touch(hash)
+}
+
 // Put makes e the live entry of hash at a cost of cost bytes, unless a newer
 // one is there. It is visible when Put returns. Of the cost, reserved bytes
 // were reserved before and pass to the entry, however Put ends.
 //
 // Put reports whether e is now the live entry. Where it is not, because its
-// cost exceeds MaxEntry or no room can be had, an older entry of the key is
-// removed all the same: it has been superseded.
+// cost exceeds MaxEntry, no room can be had, or it was purged since its load
+// began, an older entry of the key is removed all the same: it has been
+// superseded.
 func (c *Cache[Q, V]) Put(hash uint64, e *Entry[V], cost, reserved int64) bool {
 	e.hash, e.cost = hash, cost
-	ok := !c.closed.Load() && c.Current(e.Gen)
+	e.checked.Store(e.Gen) // older purges do not apply to it
+	ok := !c.closed.Load()
 	switch a := c.admission; {
 	case !ok:
 		a.release(reserved)
@@ -156,10 +179,12 @@ func (c *Cache[Q, V]) swap(hash uint64, e *Entry[V], reserved bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.m[hash]
-	if old != nil && old.Gen > e.Gen {
-		if reserved {
-			c.admission.release(e.cost)
-		}
+	newer := old != nil && old.Gen > e.Gen
+	if reserved && (newer || !c.storable(e)) {
+		c.admission.release(e.cost)
+		reserved = false
+	}
+	if newer {
 		return false
 	}
 	if old != nil {
@@ -179,6 +204,17 @@ func (c *Cache[Q, V]) dropLocked(s *shard[V], e *Entry[V]) {
 	c.admission.enqueue(change[V]{entry: e, removed: true})
 }
 
+// drop removes e if it is still live.
+func (c *Cache[Q, V]) drop(e *Entry[V]) {
+	s := c.index.shard(e.hash)
+	s.mu.Lock()
+	if s.m[e.hash] == e {
+		c.dropLocked(s, e)
+	}
+	s.mu.Unlock()
+	c.admission.help()
+}
+
 // Delete removes the live entry for q and reports whether there was one.
 func (c *Cache[Q, V]) Delete(hash uint64, q Q) bool {
 	s := c.index.shard(hash)
@@ -190,25 +226,8 @@ func (c *Cache[Q, V]) Delete(hash uint64, q Q) bool {
 	}
 	s.mu.Unlock()
 	c.admission.help()
-	return found && c.Current(e.Gen)
+	return found && c.outlives(e)
 }
-
-// Flush makes everything gone that was put, or whose load has begun, before
-// the call. It takes the same short time however much is stored: the bytes
-// come back as entries are swept or displaced.
-func (c *Cache[Q, V]) Flush() {
-	gen := c.Generation()
-	for { // never back: another Flush, or Close, may have drawn later and stored earlier
-		old := c.flushed.Load()
-		if old >= gen || c.flushed.CompareAndSwap(old, gen) {
-			return
-		}
-	}
-}
-
-// Current reports whether what was generated by a load of this generation
-// may still be stored.
-func (c *Cache[Q, V]) Current(gen uint64) bool { return gen > c.flushed.Load() }
 
 // Reserve takes n bytes of the budget for a value that is being filled, and
 // reports whether they could be had. They are given back by Release, or pass
@@ -232,7 +251,7 @@ func (c *Cache[Q, V]) Release(n int64) {
 // is not written to does not grow.
 func (c *Cache[Q, V]) sweep() {
 	const look = 8
-	now, flushed := c.Now(), c.flushed.Load()
+	now := c.Now()
 	s := &c.index.shards[c.swept.Add(1)%shardCount]
 	var found [look]*Entry[V]
 	n := 0
@@ -245,14 +264,9 @@ func (c *Cache[Q, V]) sweep() {
 	}
 	s.mu.RUnlock()
 	for _, e := range found[:n] {
-		if e.Times.Horizon() > now && e.Gen > flushed {
-			continue
+		if e.Times.Horizon() <= now || !c.outlives(e) {
+			c.drop(e)
 		}
-		s.mu.Lock()
-		if s.m[e.hash] == e {
-			c.dropLocked(s, e)
-		}
-		s.mu.Unlock()
 	}
 }
 
@@ -285,7 +299,7 @@ func (c *Cache[Q, V]) Usage() Usage {
 // more than once and concurrently with everything else.
 func (c *Cache[Q, V]) Close() {
 	c.closed.Store(true)
-	c.flushed.Store(^uint64(0))
+	c.epochs.close()
 	c.admission.close()
 	c.index.clear()
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -91,14 +92,14 @@ func TestR13FlushByGeneration(t *testing.T) {
 	c := newCache(t, 1<<20)
 	begun := c.Generation()
 	c.put("stored", "v", 300)
-	c.Flush()
+	c.Flush(Hard)
 	if _, ok := c.get("stored"); ok {
 		t.Error("an entry outlived Flush")
 	}
 	if c.delete("stored") {
 		t.Error("Delete found what Flush had removed")
 	}
-	if c.Current(begun) || c.Put(c.hash("begun"), c.entry("begun", "v", begun), 300, 0) {
+	if c.Put(c.hash("begun"), c.entry("begun", "v", begun), 300, 0) {
 		t.Error("what a load had begun before Flush was put after it")
 	}
 	if !c.put("new", "v", 300) {
@@ -118,9 +119,9 @@ func TestFlushNeverGoesBack(t *testing.T) {
 		wg.Go(func() {
 			for range 2000 {
 				gen := c.Generation()
-				c.Flush()
-				if c.Current(gen) {
-					t.Error("a generation from before Flush is current after it")
+				c.Flush(Hard)
+				if !c.Superseded(gen, c.Newest(), &doc{}, nil) {
+					t.Error("a generation from before Flush is not superseded after it")
 					return
 				}
 			}
@@ -128,8 +129,8 @@ func TestFlushNeverGoesBack(t *testing.T) {
 	}
 	wg.Wait()
 	c.Close()
-	c.Flush()
-	if c.Current(c.Generation()) {
+	c.Flush(Hard)
+	if c.put("key", "v", 300) || !c.Superseded(c.Generation(), math.MaxUint64, &doc{}, nil) {
 		t.Error("Flush opened a closed cache again")
 	}
 }
@@ -140,7 +141,7 @@ func TestFlushedBytesComeBack(t *testing.T) {
 	for i := range 2000 {
 		c.put(fmt.Sprint("key", i), "v", 1000)
 	}
-	c.Flush()
+	c.Flush(Hard)
 	if n := c.Usage().Entries; n != 2000 {
 		t.Errorf("Flush itself removed entries: %d are left", n)
 	}

@@ -107,6 +107,18 @@ func (t Times) Keep(d time.Duration) Times {
 	return t
 }
 
+// Soften returns t for an entry that a soft purge at some instant has made
+// stale: its windows begin there, unless they have begun before.
+func (t Times) Soften(at Instant) Times {
+	if at >= t.FreshUntil {
+		return t
+	}
+	t.RevalidateUntil = at.Add(max(t.RevalidateUntil.Sub(t.FreshUntil), 0))
+	t.ErrorUntil = at.Add(max(t.ErrorUntil.Sub(t.FreshUntil), 0))
+	t.FreshUntil = at
+	return t
+}
+
 // Jitter shortens d by a random part of up to fraction of it, so that entries
 // stored together do not expire together. It never lengthens d, since a
 // lifetime is a promise about how old a value may get.
@@ -131,9 +143,12 @@ const (
 // entry was put: readers hold it without locks for as long as they like.
 type Entry[V any] struct {
 	Value V
-	Times Times
+	Times Times    // without soft purges: see Now
 	Tags  []string // surrogate keys
 	Gen   uint64   // drawn when the load began; the newer of two entries has the larger one
+
+	checked  atomic.Uint64 // no purge up to this generation applies that is not noted in softened
+	softened atomic.Int64  // Instant of the first soft purge that was noticed; 0 = none
 
 	hash uint64
 	cost int64
@@ -145,6 +160,44 @@ type Entry[V any] struct {
 	refreshing atomic.Bool   // a refresh of this entry is under way
 	failures   atomic.Uint32 // refreshes failed in a row
 	retryAt    atomic.Int64  // Instant before which no refresh is tried
+}
+
+// Now returns the times of e with what soft purges have made of them.
+func (e *Entry[V]) Now() Times {
+	if at := e.softened.Load(); at != 0 {
+		return e.Times.Soften(Instant(at))
+	}
+	return e.Times
+}
+
+// State returns the state of e at now.
+func (e *Entry[V]) State(now Instant) State {
+	if now < e.Times.FreshUntil && e.softened.Load() == 0 {
+		return Fresh
+	}
+	return e.stale(now)
+}
+
+// stale is the rest of State, outlined so that the fast path is inlined.
+func (e *Entry[V]) stale(now Instant) State {
+	t := e.Now()
+	return t.State(now)
+}
+
+// Usable is [Times.Usable] of e.
+func (e *Entry[V]) Usable(now Instant) bool {
+	t := e.Now()
+	return t.Usable(now)
+}
+
+// soften notes a soft purge.
+func (e *Entry[V]) soften(at Instant) {
+	for {
+		old := e.softened.Load()
+		if old != 0 && old <= int64(at) || e.softened.CompareAndSwap(old, int64(at)) {
+			return
+		}
+	}
 }
 
 // BeginRefresh reports whether the caller shall refresh e now: nobody else is
