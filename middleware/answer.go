@@ -95,5 +95,9 @@ func (x *exchange) fail(m *routeMetrics, status int) {
 		h["Cache-Status"] = append(h["Cache-Status"], "freshet; fwd="+x.reason+"; detail="+reasonError)
 	}
 	http.Error(x.w, http.StatusText(status), status)
-	x.count(m, outcomeError)
+	how := outcomeError
+	if status == http.StatusServiceUnavailable {
+		how = outcomeRefused
+	}
+	x.count(m, how)
 }

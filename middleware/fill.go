@@ -72,7 +72,8 @@ type verdict struct {
 
 	shared   bool   // others than the leader may have it
 	private  string // why not
-	failed   bool   // an old response is to be used instead
+	failed   bool   // an old response is to be used instead, or failure if there is none
+	failure  failure
 	again    bool   // no response yet: the handler has to be asked for the whole
 	body     []byte // the stored body of a response that the handler called good
 	byPolicy bool
@@ -217,12 +218,12 @@ func (f *fill) over() bool {
 }
 
 // joinable reports whether a request that comes at now may have the response.
-// One that has broken off is no use to it. One that is stale on arrival, as
+// One that has broken off or failed is no use to it. One that is stale on arrival, as
 // with no-cache, was validated for those who asked before its header came.
 func (f *fill) joinable(now engine.Instant) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.done && !f.complete {
+	if f.done && !f.complete || f.verdict.failed {
 		return false
 	}
 	return !f.committed || f.verdict.times == nil || f.verdict.times(now).FreshUntil > now

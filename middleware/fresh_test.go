@@ -496,7 +496,7 @@ func TestFreshWaitTimeout(t *testing.T) {
 					})
 				}
 				wg.Wait()
-				if s := c.Stats(); s.OriginCalls > 2 || !stale && s.Errors != 10 || stale && s.Stale != 10 {
+				if s := c.Stats(); s.OriginCalls > 2 || !stale && s.Refused != 10 || stale && s.Stale != 10 {
 					t.Errorf("%+v", s)
 				}
 			})

@@ -16,11 +16,12 @@ const (
 	outcomeCoalesced                // from the handler's run for another request
 	outcomeMiss                     // from the handler, and stored if it may be
 	outcomePass                     // from the handler, for this request alone
-	outcomeError                    // by the cache itself: 503 or 504
+	outcomeRefused                  // by the cache itself: 503, no place or too long a wait
+	outcomeError                    // by the cache itself: 502 or 504
 	outcomes
 )
 
-var outcomeNames = [outcomes]string{"hit", "stale", "coalesced", "miss", "pass", "error"}
+var outcomeNames = [outcomes]string{"hit", "stale", "coalesced", "miss", "pass", "refused", "error"}
 
 // cacheMetrics are the metrics of one Cache. Those of a route are made when
 // the route first answers, and held by pointer.

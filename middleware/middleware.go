@@ -234,7 +234,8 @@ type Stats struct {
 	Coalesced   uint64 // answered from the handler's run for another request
 	Misses      uint64 // answered from a run of the handler begun for the request
 	Bypassed    uint64 // passed to the handler without looking for anything to share
-	Errors      uint64 // answered by the cache itself with 503 or 504
+	Refused     uint64 // answered by the cache itself with 503: no place, or too long a wait
+	Errors      uint64 // answered by the cache itself with 502 or 504
 	OriginCalls uint64 // runs of handlers, refreshes included
 
 	Refreshes    uint64 // runs begun behind a stale response
@@ -259,6 +260,7 @@ func (c *Cache) Stats() Stats {
 		Coalesced:    answered[outcomeCoalesced],
 		Misses:       answered[outcomeMiss],
 		Bypassed:     answered[outcomePass],
+		Refused:      answered[outcomeRefused],
 		Errors:       answered[outcomeError],
 		OriginCalls:  origins,
 		Refreshes:    c.refreshes.Load(),

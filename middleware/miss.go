@@ -82,8 +82,8 @@ func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
 	case continueSelf:
 		x.resume(&resumer{w: rd.w, prefix: f.shared(), status: f.verdict.status}, f.asked)
 	case useStale:
-		if !x.stale(m) { // the window closed while waiting
-			x.fail(m, http.StatusBadGateway)
+		if !x.stale(m) {
+			x.failed(m, f)
 		}
 	case waitedTooLong:
 		if !x.stale(m) {
@@ -93,6 +93,19 @@ func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
 	case cutOff:
 		x.cut(t, m)
 	}
+}
+
+// failed answers when there is no old response to be used: the handler has
+// said what to answer, or the window has closed while waiting.
+func (x *exchange) failed(m *routeMetrics, f *fill) {
+	f.mu.Lock()
+	answer := f.verdict.failure
+	f.mu.Unlock()
+	if answer.status == 0 {
+		answer.status = http.StatusBadGateway
+	}
+	answer.setRetryAfter(x.w.Header())
+	x.fail(m, answer.status)
 }
 
 // resume has the handler run for this client, asking for the whole as the

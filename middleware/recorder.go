@@ -23,8 +23,9 @@ type recorder struct {
 
 	client      http.ResponseWriter // after the hand-over
 	wroteHeader bool
-	gone        bool // the response has no reader any more
-	again       bool // the verdict was to ask for the whole
+	gone        bool    // the response has no reader any more
+	again       bool    // the verdict was to ask for the whole
+	failure     failure // announced by [Fail] or a [Limiter]; WriteHeader follows
 }
 
 func newRecorder(f *fill, limit int64) *recorder {
@@ -53,6 +54,10 @@ func (r *recorder) WriteHeader(status int) {
 		f.interim = append(f.interim, interim{status, r.newHeader()})
 		f.broadcast()
 		f.mu.Unlock()
+		return
+	}
+	if status == r.failure.status { // else a wrapper made something else of it
+		r.commit(verdict{failure: r.failure, failed: true, status: status, length: -1})
 		return
 	}
 	r.commit(f.decide(f, status, r.Header()))

@@ -27,7 +27,7 @@ func (d *Demo) count(now time.Time) counts {
 	if cache := d.cache.Load(); cache != nil {
 		s := cache.Stats()
 		c.answered = s.Hits + s.Stale
-		c.all = c.answered + s.Coalesced + s.Misses + s.Bypassed + s.Errors
+		c.all = c.answered + s.Coalesced + s.Misses + s.Bypassed + s.Refused + s.Errors
 	}
 	return c
 }
