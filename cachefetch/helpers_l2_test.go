@@ -115,7 +115,10 @@ func newTestL2(t *testing.T, b Backend) *l2[string] {
 	return newL2(l2Config[string]{
 		backend: b, codec: StringCodec{}, prefix: "p:", budget: 50 * time.Millisecond,
 		maxOps: 100, maxBytes: 1 << 20,
-		purged: func(string, []string, int64) bool { return false },
+		leaseWait:  time.Second,
+		purged:     func(string, []string, int64) bool { return false },
+		applyPurge: func(purge) {},
+		resync:     func() {},
 	})
 }
 
@@ -131,7 +134,7 @@ func newRecord(value string) *record[string] {
 
 func wantRead(t *testing.T, l *l2[string], key, want string) {
 	t.Helper()
-	r, ok := l.read(t.Context(), key, testHash(key))
+	r, ok := l.read(t.Context(), key)
 	if got := ""; ok != (want != "") || ok && r.value != want {
 		if ok {
 			got = r.value

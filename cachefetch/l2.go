@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/crc32"
+	"hash/maphash"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,62 +50,98 @@ func (r *record[V]) horizon() int64 { return max(r.freshUntil, r.revalidateUntil
 // when it is whole, of this key, and not superseded or purged. None of its
 // methods returns an error, and none waits longer than the budget.
 type l2[V any] struct {
-	backend  Backend
-	versions Versions // nil if the backend has none
-	codec    Codec[V]
-	format   uint32
-	prefix   string
-	purged   func(key string, tags []string, stamp int64) bool
+	l2Config[V]
+	versions      Versions      // nil if the backend has none
+	invalidations Invalidations // the same
+	leases        Lease         // the same
+	format        uint32        // what codec, for what type
+	origin        uint64        // of messages
+	seed          maphash.Seed
+	clock         stampClock
 
 	calls      *caller
 	queue      *queue[V]
 	superseded superseded
+	marks      marks
+
+	start     time.Time
+	connected atomic.Int64 // stamp since when no message is lost
 
 	ctx     context.Context // of writes; ends when Close gives up
 	cancel  context.CancelFunc
 	closing chan struct{} // closed when Close begins
 	workers sync.WaitGroup
 
-	hits, misses, bad atomic.Uint64
+	hits, misses, bad, received, resyncs atomic.Uint64
 }
 
-// l2Config says how to make an l2.
+// l2Config says how to make an l2. The functions may be called concurrently.
 type l2Config[V any] struct {
-	backend  Backend
-	codec    Codec[V]
-	prefix   string
-	budget   time.Duration
-	maxOps   int
-	maxBytes int64
+	backend   Backend
+	codec     Codec[V]
+	prefix    string
+	budget    time.Duration // of one call
+	leaseWait time.Duration
+	maxOps    int
+	maxBytes  int64
 
-	// purged reports whether what was generated at stamp has been purged.
+	// purged reports whether what was generated at stamp has been purged by
+	// this process, or by another that has told it.
 	purged func(key string, tags []string, stamp int64) bool
+
+	// applyPurge applies a purge of another process to what is in memory.
+	applyPurge func(p purge)
+
+	// resync is called when purges of others may have been missed: what is in
+	// memory must be looked up in the backend again.
+	resync func()
 }
 
 // newL2 returns a running l2, which must be closed.
 func newL2[V any](cfg l2Config[V]) *l2[V] {
 	l := &l2[V]{
-		backend: cfg.backend,
-		codec:   cfg.codec,
-		format:  crc32.Checksum(fmt.Appendf(nil, "%T", cfg.codec), castagnoli),
-		prefix:  cfg.prefix,
-		purged:  cfg.purged,
-		calls:   newCaller(cfg.budget),
-		queue:   newQueue[V](cfg.maxOps, cfg.maxBytes),
-		closing: make(chan struct{}),
+		l2Config: cfg,
+		format:   crc32.Checksum(fmt.Appendf(nil, "%T", cfg.codec), castagnoli),
+		origin:   newOrigin(),
+		seed:     maphash.MakeSeed(),
+		calls:    newCaller(cfg.budget),
+		queue:    newQueue[V](cfg.maxOps, cfg.maxBytes),
+		start:    time.Now(),
+		closing:  make(chan struct{}),
 	}
 	l.versions, _ = cfg.backend.(Versions)
+	l.invalidations, _ = cfg.backend.(Invalidations)
+	l.leases, _ = cfg.backend.(Lease)
+	l.connected.Store(neverConnected)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	for range backendWriters {
 		l.workers.Go(l.work)
 	}
+	if l.invalidations != nil {
+		l.workers.Go(l.listen)
+	}
 	return l
+}
+
+// A stampClock draws stamps: wall time in nanoseconds since 1970, but never
+// the same twice and never back, so that within a process what came later has
+// the greater stamp also when the clock is set.
+type stampClock struct{ last atomic.Int64 }
+
+func (c *stampClock) next() int64 {
+	for {
+		last := c.last.Load()
+		now := max(time.Now().UnixNano(), last+1)
+		if c.last.CompareAndSwap(last, now) {
+			return now
+		}
+	}
 }
 
 // read returns what the second level has of key, if it may be used in any
 // way, perhaps only as a stale value.
-func (l *l2[V]) read(ctx context.Context, key string, hash uint64) (*record[V], bool) {
-	r, ok := l.lookup(ctx, key, hash)
+func (l *l2[V]) read(ctx context.Context, key string) (*record[V], bool) {
+	r, ok := l.lookup(ctx, key)
 	if ok {
 		l.hits.Add(1)
 	} else {
@@ -113,8 +150,8 @@ func (l *l2[V]) read(ctx context.Context, key string, hash uint64) (*record[V], 
 	return r, ok
 }
 
-func (l *l2[V]) lookup(ctx context.Context, key string, hash uint64) (*record[V], bool) {
-	name := l.prefix + key
+func (l *l2[V]) lookup(ctx context.Context, key string) (*record[V], bool) {
+	name := l.prefix + valueName + key
 	if r, queued := l.queue.pending(name); queued {
 		return r, r != nil && !l.purged(key, r.tags, r.stamp) && r.horizon() > time.Now().UnixNano()
 	}
@@ -131,14 +168,14 @@ func (l *l2[V]) lookup(ctx context.Context, key string, hash uint64) (*record[V]
 		l.bad.Add(1)
 		return nil, false
 	}
-	// Only now: a delete that came during the read must be seen.
-	if _, queued := l.queue.pending(name); queued {
+	least := r.stamp - int64(maxClockSkew) // by the slowest clock that may have drawn it
+	if l.marked(ctx, r.tags, least) {
 		return nil, false
 	}
-	now := time.Now()
-	least := r.stamp - int64(maxClockSkew) // by the slowest clock that may have drawn it
-	if r.horizon() <= now.UnixNano() || least > now.UnixNano() ||
-		l.superseded.has(now, hash, least) || l.purged(key, r.tags, least) {
+	// Only now: a delete that came during the reads must be seen.
+	hash, now := maphash.String(l.seed, name), time.Now()
+	if r.stamp < l.queue.newestStamp(name, hash) || l.superseded.has(now, hash, least) ||
+		l.purged(key, r.tags, least) || least > now.UnixNano() || r.horizon() <= now.UnixNano() {
 		return nil, false
 	}
 	return r, true
@@ -186,30 +223,76 @@ func (l *l2[V]) seal(key string, r *record[V]) (b []byte, err error) {
 }
 
 // write has r written behind. Until then, and if it cannot be, nothing older
-// is read.
-func (l *l2[V]) write(key string, hash uint64, r *record[V]) {
-	l.enqueue(&op[V]{key: l.prefix + key, hash: hash, stamp: r.stamp, record: r})
+// is read. A claim is given back afterwards. If it is told, the other processes
+// forget what they have that is older.
+func (l *l2[V]) write(key string, r *record[V], c claim, told bool) <-chan struct{} {
+	o := &op[V]{key: l.prefix + valueName + key, stamp: r.stamp, record: r, claim: c}
+	if told {
+		o.event = l.event(purge{kind: purgeKey, name: key, stamp: r.stamp - 1})
+	}
+	return l.enqueue(o)
 }
 
-// remove has key removed behind. From the moment it is called, nothing of
-// stamp or older is read or written. The channel it returns is closed when the
-// backend has done it, or it was given up.
-func (l *l2[V]) remove(key string, hash uint64, stamp int64) <-chan struct{} {
-	o := &op[V]{key: l.prefix + key, hash: hash, stamp: stamp}
-	l.enqueue(o)
+// remove has key removed behind, and the other processes told. From the
+// moment it is called, nothing of stamp or older is read or written. The
+// channel it returns is closed when that is done, or was given up.
+func (l *l2[V]) remove(key string, stamp int64, c claim) <-chan struct{} {
+	return l.enqueue(&op[V]{
+		key: l.prefix + valueName + key, stamp: stamp, claim: c,
+		event: l.event(purge{kind: purgeKey, name: key, stamp: stamp}),
+	})
+}
+
+// supersede notes that another process has removed or replaced what is older
+// than stamp.
+func (l *l2[V]) supersede(key string, stamp int64) {
+	name := l.prefix + valueName + key
+	hash := maphash.String(l.seed, name)
+	l.superseded.add(time.Now(), hash, stamp, true)
+	if _, queued := l.queue.pending(name); queued {
+		// Perhaps being written at this moment. If what is queued is newer,
+		// this changes nothing.
+		l.enqueue(&op[V]{key: name, stamp: stamp})
+	}
+}
+
+// enqueue queues o and returns the channel that is closed when it is over.
+func (l *l2[V]) enqueue(o *op[V]) <-chan struct{} {
+	now := time.Now()
+	o.queued, o.done = now, make(chan struct{})
+	o.hash = maphash.String(l.seed, o.key)
+	switch {
+	case o.kind == opValue && o.record != nil && l.superseded.has(now, o.hash, o.stamp):
+		close(o.done) // a load that began before a delete that is done
+		l.release(o.claim)
+	case !l.queue.put(o):
+		l.lose(o)
+		close(o.done)
+	}
 	return o.done
 }
 
-func (l *l2[V]) enqueue(o *op[V]) {
-	now := time.Now()
-	o.queued, o.done = now, make(chan struct{})
-	if l.superseded.has(now, o.hash, o.stamp) {
-		close(o.done) // a load that began before a delete that is done
-		return
+// lose notes that o is given up: nothing as old as it is read from the backend
+// any more.
+func (l *l2[V]) lose(o *op[V]) {
+	if o.kind == opValue {
+		l.superseded.add(time.Now(), o.hash, o.stamp, false)
 	}
-	if !l.queue.put(o) {
-		l.superseded.add(now, o.hash, o.stamp, false)
-		close(o.done)
+}
+
+// wait waits until all of done are closed, but no longer than a call may take
+// or ctx lasts.
+func (l *l2[V]) wait(ctx context.Context, done ...<-chan struct{}) {
+	timer := time.NewTimer(l.budget)
+	defer timer.Stop()
+	for _, d := range done {
+		select {
+		case <-d:
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -218,7 +301,7 @@ func (l *l2[V]) enqueue(o *op[V]) {
 // behind: a second after its context has ended it has had its chance.
 func (l *l2[V]) close() {
 	l.queue.close()
-	close(l.closing)
+	close(l.closing) // ends the subscription, and waits for the breaker
 	done := make(chan struct{})
 	go func() {
 		l.workers.Wait()

@@ -24,20 +24,32 @@ const (
 	opBookkeeping = 256 // bytes, for what an operation takes beside its strings and value
 )
 
-// An op is one change of the backend that is queued: a value to be written or
-// a key to be removed, and perhaps a message to be sent after that.
+// An opKind says what an op is about.
+type opKind uint8
+
+const (
+	opValue opKind = iota // a value, or its removal
+	opMark                // a mark, see l2_marks.go
+	opNote                // nothing in the backend: a message, or a lease to give back
+)
+
+// An op is one change of the backend that is queued, and what follows when it
+// is made: a message to the other processes, a lease to give back.
 type op[V any] struct {
+	kind   opKind
 	key    string // as the backend knows it
-	hash   uint64
+	hash   uint64 // of key
 	stamp  int64
 	queued time.Time
 	done   chan struct{} // closed when the op is over, however it ended
 
-	record *record[V] // nil: remove the key. Guarded by queue.mu, but a worker that has the op may read it
-	event  []byte     // the message, or nil. The same
-	cost   int64      // guarded by queue.mu
+	// Guarded by queue.mu, but a worker that has the op may read them.
+	record *record[V] // of an opValue; nil: remove the key
+	event  []byte     // the message, or nil
+	claim  claim      // the lease, perhaps none
+	cost   int64
 
-	written  bool // the backend has it, only the event is left; the worker's
+	made     bool // the change is, only what follows is left; the worker's
 	attempts int  // failed; the worker's
 }
 
@@ -97,7 +109,7 @@ func (q *queue[V]) put(o *op[V]) bool {
 			old = s.op
 		}
 	}
-	if o.stamp < q.newestStampLocked(o, s) {
+	if o.stamp < q.newestStampLocked(o.hash, s) {
 		close(o.done)
 		return true
 	}
@@ -132,10 +144,10 @@ func (q *queue[V]) put(o *op[V]) bool {
 	return true
 }
 
-// newestStampLocked returns the newest stamp known for the key of o, whose
-// slot is s, or nil.
-func (q *queue[V]) newestStampLocked(o *op[V], s *slot[V]) int64 {
-	stamp := max(q.made[o.hash], q.madeBefore[o.hash])
+// newestStampLocked returns the newest stamp known for the key of this hash,
+// whose slot is s, or nil.
+func (q *queue[V]) newestStampLocked(hash uint64, s *slot[V]) int64 {
+	stamp := max(q.made[hash], q.madeBefore[hash])
 	if s != nil {
 		stamp = max(stamp, s.op.stamp)
 		if s.next != nil {
@@ -157,13 +169,17 @@ func (q *queue[V]) endLocked(o *op[V]) {
 	close(o.done)
 }
 
-// replaceLocked ends o, in whose place newer is made. What o had yet to tell is
-// told by newer, later: the message says of what stamp it is.
+// replaceLocked ends o, in whose place newer is made. What was to follow o
+// follows newer: an older message of the key is covered by a newer one, and a
+// lease that is lost by another one ends by itself.
 func (q *queue[V]) replaceLocked(o, newer *op[V]) {
 	if newer.event == nil && o.event != nil {
 		newer.event = o.event
 		newer.cost += int64(len(o.event))
 		q.bytes += int64(len(o.event))
+	}
+	if newer.claim.token == "" {
+		newer.claim = o.claim
 	}
 	q.endLocked(o)
 }
@@ -274,6 +290,14 @@ func (q *queue[V]) pending(key string) (r *record[V], ok bool) {
 		return s.next.record, true
 	}
 	return s.op.record, true
+}
+
+// newestStamp returns the stamp of the newest change that is queued for key,
+// or was made not long ago, or 0.
+func (q *queue[V]) newestStamp(key string, hash uint64) int64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.newestStampLocked(hash, q.slots[key])
 }
 
 // close takes nothing new. What waits for a retry is tried once more.

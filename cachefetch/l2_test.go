@@ -18,12 +18,12 @@ func TestL2RoundTrip(t *testing.T) {
 		want := newRecord("Alice")
 		want.tags, want.etag, want.lastModified = []string{"users"}, `"1"`, "Mon"
 		want.errorUntil += int64(time.Hour)
-		l.write("a", testHash("a"), want)
+		l.write("a", want, claim{}, false)
 		synctest.Wait()
-		if !b.holds("p:a") || b.ttl != time.Minute+time.Hour {
-			t.Errorf("stored %v, for %v, want under its prefix until its horizon", b.holds("p:a"), b.ttl)
+		if !b.holds("p:v:a") || b.ttl != time.Minute+time.Hour {
+			t.Errorf("stored %v, for %v, want under its prefix until its horizon", b.holds("p:v:a"), b.ttl)
 		}
-		got, ok := l.read(t.Context(), "a", testHash("a"))
+		got, ok := l.read(t.Context(), "a")
 		if !ok {
 			t.Fatal("not there")
 		}
@@ -31,8 +31,8 @@ func TestL2RoundTrip(t *testing.T) {
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("read %+v, want %+v", got, want)
 		}
-		<-l.remove("a", testHash("a"), time.Now().UnixNano())
-		if b.holds("p:a") {
+		<-l.remove("a", time.Now().UnixNano(), claim{})
+		if b.holds("p:v:a") {
 			t.Error("still stored")
 		}
 		wantRead(t, l, "a", "")
@@ -45,21 +45,21 @@ func TestL2RoundTrip(t *testing.T) {
 // A write is seen at once, a delete too, whatever the backend is doing.
 func TestL2PendingAnswers(t *testing.T) {
 	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
-		l.write("a", testHash("a"), newRecord("old"))
+		l.write("a", newRecord("old"), claim{}, false)
 		synctest.Wait()
 		b.setFault(deaf(time.Second))
 		time.Sleep(time.Second)
-		l.write("a", testHash("a"), newRecord("new"))
+		l.write("a", newRecord("new"), claim{}, false)
 		wantRead(t, l, "a", "new")
 		time.Sleep(time.Nanosecond)
-		l.remove("a", testHash("a"), time.Now().UnixNano())
+		l.remove("a", time.Now().UnixNano(), claim{})
 		wantRead(t, l, "a", "")
 		if n := b.count("get"); n != 0 {
 			t.Errorf("%d reads of the backend, want none", n)
 		}
 		time.Sleep(time.Minute)
 		wantRead(t, l, "a", "")
-		if b.holds("p:a") {
+		if b.holds("p:v:a") {
 			t.Error("deleted, and still there")
 		}
 	})
@@ -72,14 +72,14 @@ func TestL2DeleteIsFinal(t *testing.T) {
 		began := newRecord("old")
 		time.Sleep(time.Millisecond)
 		b.setFault(deaf(10 * time.Millisecond))
-		done := l.remove("a", testHash("a"), time.Now().UnixNano())
-		l.write("a", testHash("a"), began) // queued or under way
+		done := l.remove("a", time.Now().UnixNano(), claim{})
+		l.write("a", began, claim{}, false) // queued or under way
 		synctest.Wait()
-		l.write("a", testHash("a"), began) // under way
+		l.write("a", began, claim{}, false) // under way
 		<-done
-		l.write("a", testHash("a"), began) // done
+		l.write("a", began, claim{}, false) // done
 		time.Sleep(time.Second)
-		if b.holds("p:a") || b.count("set") != 0 {
+		if b.holds("p:v:a") || b.count("set") != 0 {
 			t.Errorf("written %d times after the delete", b.count("set"))
 		}
 	})
@@ -92,14 +92,14 @@ func TestL2DeleteHoldsForOthersToo(t *testing.T) {
 		defer other.close()
 		began := newRecord("old")
 		time.Sleep(time.Millisecond)
-		<-l.remove("a", testHash("a"), time.Now().UnixNano())
-		other.write("a", testHash("a"), began)
+		<-l.remove("a", time.Now().UnixNano(), claim{})
+		other.write("a", began, claim{}, false)
 		synctest.Wait()
 		wantRead(t, other, "a", "old") // nobody has told it
 		wantRead(t, l, "a", "")
 		// What was loaded well after the delete is read.
 		time.Sleep(2 * maxClockSkew)
-		other.write("a", testHash("a"), newRecord("new"))
+		other.write("a", newRecord("new"), claim{}, false)
 		synctest.Wait()
 		wantRead(t, l, "a", "new")
 	})
@@ -123,23 +123,23 @@ func TestL2Purge(t *testing.T) {
 			r.tags = []string{"users"}
 			return r
 		}
-		l.write("stored", testHash("stored"), tagged("Alice"))
+		l.write("stored", tagged("Alice"), claim{}, false)
 		synctest.Wait()
-		l.write("queued", testHash("queued"), tagged("Bob"))
+		l.write("queued", tagged("Bob"), claim{}, false)
 		mark = time.Now().UnixNano()
 		wantRead(t, l, "stored", "")
 		wantRead(t, l, "queued", "")
 		synctest.Wait()
-		if b.holds("queued") {
+		if b.holds("v:queued") {
 			t.Error("written after it was purged")
 		}
 		time.Sleep(maxClockSkew / 2)
 		r := tagged("Carol")
-		l.write("soon", testHash("soon"), r)
+		l.write("soon", r, claim{}, false)
 		synctest.Wait()
 		wantRead(t, l, "soon", "") // perhaps of another process, and older than it says
 		time.Sleep(maxClockSkew)
-		l.write("later", testHash("later"), tagged("Dave"))
+		l.write("later", tagged("Dave"), claim{}, false)
 		synctest.Wait()
 		wantRead(t, l, "later", "Dave")
 	})
@@ -148,19 +148,19 @@ func TestL2Purge(t *testing.T) {
 // Whatever bytes come, they are a miss unless they are the key's own.
 func TestL2BadBytes(t *testing.T) {
 	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
-		l.write("a", testHash("a"), newRecord("Alice"))
+		l.write("a", newRecord("Alice"), claim{}, false)
 		synctest.Wait()
-		good := b.m["p:a"]
+		good := b.m["p:v:a"]
 		for _, bad := range [][]byte{
 			nil, {}, {1}, []byte("Alice"), good[1:], good[:len(good)-1],
 			append(slices.Clone(good), 0), []byte(strings.ToUpper(string(good))),
 		} {
-			b.m["p:a"] = bad
+			b.m["p:v:a"] = bad
 			wantRead(t, l, "a", "")
 		}
-		b.m["p:b"] = good // another key's
+		b.m["p:v:b"] = good // another key's
 		wantRead(t, l, "b", "")
-		b.m["p:a"] = good
+		b.m["p:v:a"] = good
 		wantRead(t, l, "a", "Alice")
 		if s := l.usage(); s.Bad != 9 || s.Errors != 0 || s.Open {
 			t.Errorf("%+v, want 9 bad and no error: the backend did answer", s)
@@ -177,9 +177,9 @@ func TestL2OtherFormat(t *testing.T) {
 			purged: func(string, []string, int64) bool { return false },
 		})
 		defer other.close()
-		l.write("a", testHash("a"), newRecord(`{"Name":"Alice"}`))
+		l.write("a", newRecord(`{"Name":"Alice"}`), claim{}, false)
 		synctest.Wait()
-		if r, ok := other.read(t.Context(), "a", 0); ok {
+		if r, ok := other.read(t.Context(), "a"); ok {
 			t.Errorf("a string was read as %+v", r.value)
 		}
 	})
@@ -190,17 +190,17 @@ func TestL2Times(t *testing.T) {
 	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
 		r := newRecord("Alice")
 		r.stamp += int64(2 * maxClockSkew)
-		l.write("future", testHash("future"), r)
-		l.write("now", testHash("now"), newRecord("Bob"))
+		l.write("future", r, claim{}, false)
+		l.write("now", newRecord("Bob"), claim{}, false)
 		synctest.Wait()
 		wantRead(t, l, "future", "")
 		time.Sleep(time.Minute - 1)
 		wantRead(t, l, "now", "Bob")
 		time.Sleep(time.Nanosecond)
 		wantRead(t, l, "now", "") // the backend keeps it longer than asked
-		l.write("over", testHash("over"), r)
+		l.write("over", r, claim{}, false)
 		synctest.Wait()
-		if b.holds("p:over") {
+		if b.holds("p:v:over") {
 			t.Error("written, and of no use to anyone")
 		}
 	})
@@ -221,7 +221,7 @@ func TestL2Outage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
-				l.write("a", testHash("a"), newRecord("Alice"))
+				l.write("a", newRecord("Alice"), claim{}, false)
 				synctest.Wait()
 				b.setFault(fault)
 				start := time.Now()
@@ -251,7 +251,7 @@ func TestL2BoundsReads(t *testing.T) {
 	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
 		b.setFault(deaf(time.Hour))
 		for range 10 * backendReads {
-			go l.read(t.Context(), "a", 0)
+			go l.read(t.Context(), "a")
 		}
 		time.Sleep(time.Second)
 		if n := b.count("get"); n > backendReads {
@@ -273,7 +273,7 @@ func TestL2ReaderLeaves(t *testing.T) {
 		b.setFault(deaf(20 * time.Millisecond))
 		for range 10 * breakerFailures {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-			l.read(ctx, "a", 0)
+			l.read(ctx, "a")
 			cancel()
 		}
 		if s := l.usage(); s.Open || s.Errors+s.Timeouts != 0 {
@@ -288,19 +288,19 @@ func TestL2RepairsItself(t *testing.T) {
 	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
 		keys := []string{"set", "deleted", "untouched"}
 		for _, key := range keys {
-			l.write(key, testHash(key), newRecord("old"))
+			l.write(key, newRecord("old"), claim{}, false)
 		}
 		synctest.Wait()
 		b.setFault(down)
 		time.Sleep(2 * maxClockSkew)
-		l.write("set", testHash("set"), newRecord("new"))
-		l.remove("deleted", testHash("deleted"), time.Now().UnixNano())
+		l.write("set", newRecord("new"), claim{}, false)
+		l.remove("deleted", time.Now().UnixNano(), claim{})
 		time.Sleep(maxQueued) // too late to be written
 		b.setFault(nil)
 		wantRead(t, l, "deleted", "")
 		time.Sleep(breakerMaxPause)
 		for _, key := range keys {
-			if got, want := b.holds("p:"+key), key == "untouched"; got != want {
+			if got, want := b.holds("p:v:"+key), key == "untouched"; got != want {
 				t.Errorf("after the outage the backend has %q: %v, want %v", key, got, want)
 			}
 		}
@@ -311,10 +311,10 @@ func TestL2RepairsItself(t *testing.T) {
 // for its key is not used any more. Other keys are not disturbed.
 func TestL2GivesUp(t *testing.T) {
 	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
-		l.write("poison", testHash("poison"), newRecord("old"))
+		l.write("poison", newRecord("old"), claim{}, false)
 		synctest.Wait()
 		b.setFault(func(_ context.Context, call, key string) error {
-			if key == "p:poison" && call != "get" {
+			if key == "p:v:poison" && call != "get" {
 				return errBackend
 			}
 			return nil
@@ -322,11 +322,11 @@ func TestL2GivesUp(t *testing.T) {
 		time.Sleep(2 * maxClockSkew)
 		r := newRecord("new")
 		r.errorUntil += int64(24 * time.Hour)
-		b.m["p:poison"], _ = l.seal("poison", &record[string]{value: "old", stamp: r.stamp - 1, errorUntil: r.errorUntil})
-		l.write("poison", testHash("poison"), r)
+		b.m["p:v:poison"], _ = l.seal("poison", &record[string]{value: "old", stamp: r.stamp - 1, errorUntil: r.errorUntil})
+		l.write("poison", r, claim{}, false)
 		for range 1000 {
 			time.Sleep(time.Second)
-			l.write("other", testHash("other"), newRecord("fine"))
+			l.write("other", newRecord("fine"), claim{}, false)
 			wantRead(t, l, "poison", "")
 		}
 		synctest.Wait()
@@ -341,15 +341,15 @@ func TestL2GivesUp(t *testing.T) {
 // A full queue refuses; what it refused is not read in an older form.
 func TestL2QueueFull(t *testing.T) {
 	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
-		l.write("last", testHash("last"), newRecord("old"))
+		l.write("last", newRecord("old"), claim{}, false)
 		synctest.Wait()
 		b.setFault(deaf(10 * time.Second))
 		time.Sleep(2 * maxClockSkew)
 		for i := range 100 {
-			l.write(fmt.Sprint(i), uint64(10+i), newRecord("v"))
+			l.write(fmt.Sprint(i), newRecord("v"), claim{}, false)
 		}
 		synctest.Wait()
-		l.write("last", testHash("last"), newRecord("new"))
+		l.write("last", newRecord("new"), claim{}, false)
 		if s := l.usage(); s.Queued != 100 {
 			t.Errorf("%d queued", s.Queued)
 		}
@@ -371,15 +371,15 @@ func TestL2CodecFails(t *testing.T) {
 		for _, f := range []func(){func() { c.err = errBackend }, func() { c.panics = true }} {
 			*c = faultyCodec{}
 			time.Sleep(time.Second)
-			l.write("a", testHash("a"), newRecord("Alice"))
+			l.write("a", newRecord("Alice"), claim{}, false)
 			synctest.Wait()
 			wantRead(t, l, "a", "Alice")
 			f()
 			wantRead(t, l, "a", "")
 			time.Sleep(time.Second)
-			l.write("a", testHash("a"), newRecord("Bob"))
+			l.write("a", newRecord("Bob"), claim{}, false)
 			synctest.Wait()
-			if b.holds("p:a") {
+			if b.holds("p:v:a") {
 				t.Error("what could not be encoded left the value before it")
 			}
 			time.Sleep(2 * maxClockSkew)
@@ -417,7 +417,7 @@ func TestL2CloseFlushes(t *testing.T) {
 		b.setFault(deaf(40 * time.Millisecond))
 		l := newTestL2(t, b)
 		for i := range 50 {
-			l.write(fmt.Sprint(i), uint64(i), newRecord("v"))
+			l.write(fmt.Sprint(i), newRecord("v"), claim{}, false)
 		}
 		start := time.Now()
 		l.close()
@@ -444,14 +444,14 @@ func TestL2CloseIsBounded(t *testing.T) {
 				l := newTestL2(t, b)
 				l.queue.maxOps = 10_000
 				for i := range 5000 {
-					l.write(fmt.Sprint(i), uint64(i), newRecord("v"))
+					l.write(fmt.Sprint(i), newRecord("v"), claim{}, false)
 				}
 				start := time.Now()
 				l.close()
 				if took := time.Since(start); took > tt.limit {
 					t.Errorf("closed after %v, want at most %v", took, tt.limit)
 				}
-				l.write("after", testHash("after"), newRecord("v")) // is no harm
+				l.write("after", newRecord("v"), claim{}, false) // is no harm
 				wantRead(t, l, "after", "")
 				time.Sleep(2 * time.Hour) // the deaf let go of their goroutines
 			})

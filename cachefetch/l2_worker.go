@@ -50,35 +50,57 @@ func (l *l2[V]) await() bool {
 	}
 }
 
-// apply makes the change and sends its message.
+// apply makes the change, sends its message, and gives back its lease.
 func (l *l2[V]) apply(o *op[V]) error {
-	if !o.written {
+	if !o.made {
 		if err := l.change(o); err != nil {
 			return err
 		}
-		o.written = true
+		o.made = true
+	}
+	if o.event != nil {
+		if err := l.call(func(ctx context.Context) error { return l.invalidations.Publish(ctx, o.event) }); err != nil {
+			return err
+		}
+	}
+	if c := o.claim; c.token != "" {
+		// Once: if it fails, the lease ends by itself.
+		_ = l.call(func(ctx context.Context) error { return l.leases.Release(ctx, c.key, c.token) })
 	}
 	return nil
 }
 
 func (l *l2[V]) change(o *op[V]) error {
-	r, now := o.record, time.Now()
-	if r == nil {
+	switch {
+	case o.kind == opNote:
+		return nil
+	case o.kind == opMark:
+		data, err := sealMark(o.key, o.stamp)
+		if err != nil {
+			return err
+		}
+		return l.set(o, data, markTTL)
+	case o.record == nil:
 		return l.delete(o)
 	}
-	key := o.key[len(l.prefix):]
+	r, now := o.record, time.Now()
+	key := o.key[len(l.prefix)+len(valueName):]
 	if l.purged(key, r.tags, r.stamp) {
 		return nil // what is there is older, and so has been purged too
 	}
 	ttl := min(time.Duration(r.horizon()-now.UnixNano()), maxBackendTTL)
 	data, err := l.seal(key, r)
-	if err != nil || ttl <= 0 || now.Sub(o.queued) > maxQueued {
+	if err != nil || ttl <= 0 || len(r.tags) > maxMarks || now.Sub(o.queued) > maxQueued {
 		l.queue.forgetRecord(o)
 		return l.delete(o)
 	}
+	return l.set(o, data, ttl)
+}
+
+func (l *l2[V]) set(o *op[V], data []byte, ttl time.Duration) error {
 	return l.call(func(ctx context.Context) error {
 		if l.versions != nil {
-			return l.versions.SetVersion(ctx, o.key, data, ttl, r.stamp)
+			return l.versions.SetVersion(ctx, o.key, data, ttl, o.stamp)
 		}
 		return l.backend.Set(ctx, o.key, data, ttl)
 	})
@@ -110,7 +132,7 @@ func (l *l2[V]) call(f func(context.Context) error) error {
 // before it. That way a backend that comes back after an outage loses the keys
 // that were written meanwhile.
 func (l *l2[V]) failed(o *op[V]) {
-	if !o.written && o.record != nil {
+	if !o.made && o.record != nil {
 		l.queue.forgetRecord(o)
 	}
 	if o.attempts++; o.attempts >= maxAttempts || l.ctx.Err() != nil {
@@ -120,8 +142,8 @@ func (l *l2[V]) failed(o *op[V]) {
 	l.queue.retry(o, firstRetry<<(o.attempts-1))
 }
 
-// giveUp drops o. Nothing as old as it is read from the backend any more.
+// giveUp drops o, which a worker holds.
 func (l *l2[V]) giveUp(o *op[V]) {
-	l.superseded.add(time.Now(), o.hash, o.stamp, false)
+	l.lose(o)
 	l.queue.finish(o, true)
 }

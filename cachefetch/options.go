@@ -68,6 +68,45 @@ type Options[V any] struct {
 	// failure in a row, up to 32 times, and a random half of it is taken
 	// away. Zero means one second.
 	RefreshBackoff time.Duration
+
+	// Backend is a second level behind this cache, in general shared with
+	// other processes. A load asks it first; what was loaded or set is written
+	// to it behind. It costs a Fetch no more than BackendTimeout, and never an
+	// error. Nil means none.
+	Backend Backend
+
+	// Codec turns values into bytes for Backend. Nil means a BytesCodec if V
+	// is []byte, a StringCodec if it is string, else a JSONCodec.
+	Codec Codec[V]
+
+	// BackendPrefix begins all keys in Backend. Caches that share a Backend
+	// and hold different things need different ones. Change it when V changes
+	// so that its old encoding decodes to something wrong.
+	BackendPrefix string
+
+	// BackendTTL is how long a value is fresh in Backend, at most a week. If
+	// it is longer than TTL, a value is kept here for TTL and then read from
+	// Backend again, where another process may have put a newer one. Zero
+	// means TTL.
+	BackendTTL time.Duration
+
+	// BackendTimeout is how long one call of Backend may take. Zero means 50
+	// milliseconds. After five calls in a row that failed or took longer,
+	// Backend is left alone for a second, then longer, up to 30 seconds.
+	BackendTimeout time.Duration
+
+	// BackendQueue and BackendQueueBytes bound the changes that are yet to be
+	// made in Backend, in number and in bytes as counted by Cost. What finds
+	// no room is not written, and nothing older is read in its place. Zero
+	// means 4096, and a sixteenth of MaxBytes, or 64 KiB if that is more. The
+	// bytes come on top of MaxBytes, as far as the values are not held anyway.
+	BackendQueue      int
+	BackendQueueBytes int64
+
+	// LeaseWait is how long a load waits for another process to load the same
+	// key, if Backend has the Lease capability, and how long such a lease is
+	// held. Zero means five seconds, or half of LoadTimeout if that is less.
+	LeaseWait time.Duration
 }
 
 const (
@@ -125,5 +164,6 @@ func (o Options[V]) check() (Options[V], error) {
 	if o.Cost == nil {
 		o.Cost = estimate[V]
 	}
+	o.checkBackend(bad)
 	return o, errors.Join(errs...)
 }

@@ -1,0 +1,78 @@
+package cachefetch
+
+import (
+	"context"
+	"time"
+
+	"github.com/freshet-go/freshet/internal/engine"
+)
+
+// The first and the longest pause between two looks at a key that another
+// process is loading.
+const (
+	leasePoll    = 10 * time.Millisecond
+	leaseMaxPoll = 200 * time.Millisecond
+)
+
+// A claim is the lease of a key, held or not. The zero claim holds none.
+type claim struct {
+	key   string
+	token string // "" if not held
+}
+
+// readOrClaim returns what the second level has of key, if it is wanted, or
+// a claim to load it. If another process is loading it, it waits for that, as
+// long as Options.LeaseWait at most; then the caller loads it too, without a
+// lease. A lease that cannot be asked for does not delay anything.
+func (l *l2[V]) readOrClaim(ctx context.Context, key string, wanted func(*record[V]) bool) (*record[V], claim) {
+	if r, ok := l.read(ctx, key); ok && wanted(r) {
+		return r, claim{}
+	}
+	if l.leases == nil {
+		return nil, claim{}
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.leaseWait)
+	defer cancel()
+	for pause := leasePoll; ; pause = min(2*pause, leaseMaxPoll) {
+		c, ok := l.claim(ctx, key)
+		if !ok {
+			return nil, claim{}
+		}
+		if c.token == "" {
+			// Processes that wait for one key should not ask in step.
+			sleep(ctx, engine.Jitter(pause, 0.3))
+		}
+		// With the lease too: its last holder may have written since the
+		// look before.
+		if r, ok := l.lookup(ctx, key); ok && wanted(r) {
+			l.hits.Add(1)
+			l.release(c)
+			return r, claim{}
+		}
+		if c.token != "" || ctx.Err() != nil {
+			return nil, c
+		}
+	}
+}
+
+// claim asks for the lease of key. ok says that there was an answer.
+func (l *l2[V]) claim(ctx context.Context, key string) (c claim, ok bool) {
+	c.key = l.prefix + valueName + key
+	var token string
+	err := l.calls.read(ctx, func(ctx context.Context) (err error) {
+		token, err = l.leases.Acquire(ctx, c.key, l.leaseWait)
+		return err
+	})
+	if err != nil {
+		return claim{}, false // and token may still be written to
+	}
+	c.token = token
+	return c, true
+}
+
+// release gives c back, behind. If that fails, it ends by itself.
+func (l *l2[V]) release(c claim) {
+	if c.token != "" {
+		l.enqueue(&op[V]{kind: opNote, key: l.prefix + leaseName + c.token, stamp: l.clock.next(), claim: c})
+	}
+}
