@@ -53,6 +53,8 @@ type Cache[V any] struct {
 	flights engine.Flights[*result[V]]
 	pool    *engine.Pool
 	stats   counters
+	clock   stampClock
+	l2      *l2[V] // nil if there is no second level
 
 	closing sync.Once
 	closed  atomic.Bool
@@ -65,6 +67,7 @@ type item[V any] struct {
 	key   string
 	value V
 	err   error // ErrNotFound or wrapping it, or nil
+	stamp int64 // when its load began, see stampClock
 }
 
 // A result is what the callers of one load share. It is written before the
@@ -80,20 +83,18 @@ func New[V any](o Options[V]) (*Cache[V], error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := engine.New(engine.Config[string, item[V]]{
+	c := &Cache[V]{opts: o, seed: maphash.MakeSeed(), pool: engine.NewPool(o.RefreshWorkers)}
+	c.store, err = engine.New(engine.Config[string, item[V]]{
 		MaxBytes:  o.MaxBytes,
 		Match:     func(key string, it *item[V]) bool { return it.key == key },
 		HasPrefix: func(it *item[V], prefix string) bool { return strings.HasPrefix(it.key, prefix) },
+		Wall:      c.clock.next,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cachefetch: Options.%w", err)
 	}
-	return &Cache[V]{
-		opts:  o,
-		seed:  maphash.MakeSeed(),
-		store: store,
-		pool:  engine.NewPool(o.RefreshWorkers),
-	}, nil
+	c.openL2()
+	return c, nil
 }
 
 // Fetch returns the value of key. If there is a fresh one, it returns that at
@@ -249,8 +250,17 @@ func (c *Cache[V]) run(f *engine.Flight[*result[V]], hash uint64, key string, ol
 		f.State.value, f.State.err = e.Value.value, e.Value.err
 		return
 	}
+	found, l2 := c.askL2(f, hash, key, old)
+	if found != nil {
+		f.State.value = found.Value.value
+		return
+	}
+	if old == nil {
+		old = l2.stale
+	}
 	c.stats.loads.Add(1)
-	failed := true
+	failed, none := true, false
+	var stored *engine.Entry[item[V]]
 	defer func() {
 		if failed {
 			c.stats.loadErrors.Add(1)
@@ -258,12 +268,14 @@ func (c *Cache[V]) run(f *engine.Flight[*result[V]], hash uint64, key string, ol
 				old.Failed(c.store.Now(), c.opts.RefreshBackoff, c.opts.RefreshBackoff*maxBackoffFactor)
 			}
 		}
+		c.settleL2(l2, key, stored, none)
 	}()
 	value, err := load(withLoading(f.Context, c, key))
 	ttl := c.opts.TTL
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrNotFound):
+		none = true
 		if ttl = c.opts.NegativeTTL; ttl == 0 {
 			failed = false
 			f.Publish(func() { c.store.Delete(hash, key) })
@@ -274,11 +286,14 @@ func (c *Cache[V]) run(f *engine.Flight[*result[V]], hash uint64, key string, ol
 		err = ErrClosed
 	}
 	f.State.value, f.State.err = value, err
-	if err != nil && (!errors.Is(err, ErrNotFound) || ttl == 0) {
+	if err != nil && !none && l2.stale != nil && l2.stale.Usable(c.store.Now()) {
+		f.State.value, f.State.err = l2.stale.Value.value, nil
+	}
+	if err != nil && (!none || ttl == 0) {
 		return
 	}
 	failed = false
-	f.Publish(func() { c.put(hash, item[V]{key: key, value: value, err: err}, ttl, f.Gen) })
+	f.Publish(func() { stored = c.put(hash, item[V]{key: key, value: value, err: err, stamp: l2.stamp}, ttl, f.Gen) })
 }
 
 // cost is the number of bytes that it counts against the budget.
@@ -292,19 +307,23 @@ func (c *Cache[V]) cost(it item[V]) int64 {
 	return cost
 }
 
-// put stores it and reports whether it could.
-func (c *Cache[V]) put(hash uint64, it item[V], ttl time.Duration, gen uint64) bool {
+// put stores it and returns the entry, or nil if it could not.
+func (c *Cache[V]) put(hash uint64, it item[V], ttl time.Duration, gen uint64) *engine.Entry[item[V]] {
 	cost := c.cost(it)
 	fresh := engine.Jitter(ttl, c.opts.Jitter)
 	swr, sie := c.opts.StaleWhileRevalidate, c.opts.StaleIfError
 	if it.err != nil { // "not found" is not worth keeping beyond its time
 		swr, sie = 0, 0
 	}
-	return c.store.Put(hash, &engine.Entry[item[V]]{
+	e := &engine.Entry[item[V]]{
 		Value: it,
 		Times: engine.NewTimes(c.store.Now(), fresh, swr, sie),
 		Gen:   gen,
-	}, cost, 0)
+	}
+	if !c.store.Put(hash, e, cost, 0) {
+		return nil
+	}
+	return e
 }
 
 // Get returns the value of key if there is a fresh one. It never loads.
@@ -328,10 +347,13 @@ func (c *Cache[V]) Set(ctx context.Context, key string, v V) error {
 	}
 	hash := maphash.String(c.seed, key)
 	c.flights.Doom(hash, key) // its "not found" would remove v
-	it := item[V]{key: key, value: v}
+	it := item[V]{key: key, value: v, stamp: c.clock.next()}
 	stored := c.put(hash, it, c.opts.TTL, c.store.Generation())
 	c.flights.Doom(hash, key) // begun meanwhile, it has a later generation
-	if !stored {
+	if c.l2 != nil {
+		c.setL2(it, stored)
+	}
+	if stored == nil {
 		return c.setError(it)
 	}
 	return nil
@@ -357,9 +379,16 @@ func (c *Cache[V]) Delete(ctx context.Context, key string) error {
 		return ErrClosed
 	}
 	hash := maphash.String(c.seed, key)
+	var behind <-chan struct{}
+	if c.l2 != nil { // first: who looks there from now on must not find it
+		behind = c.l2.remove(key, c.clock.next(), claim{}, true)
+	}
 	c.flights.Doom(hash, key) // first: what it has published is deleted below
 	c.store.Delete(hash, key)
 	c.flights.Doom(hash, key) // begun meanwhile, it would outlive this call
+	if c.l2 != nil {
+		c.l2.wait(ctx, behind)
+	}
 	return nil
 }
 
@@ -379,6 +408,9 @@ func (c *Cache[V]) Close() error {
 		defer cancel()
 		if err := c.pool.Close(ctx); err != nil {
 			c.closeOK = fmt.Errorf("cachefetch: refreshes still running %v after Close: %w", closeTimeout, err)
+		}
+		if c.l2 != nil {
+			c.l2.close()
 		}
 		c.store.Close()
 	})

@@ -114,7 +114,7 @@ func newTestL2(t *testing.T, b Backend) *l2[string] {
 	t.Helper()
 	return newL2(l2Config[string]{
 		backend: b, codec: StringCodec{}, prefix: "p:", budget: 50 * time.Millisecond,
-		maxOps: 100, maxBytes: 1 << 20,
+		maxOps: 100, maxBytes: 1 << 20, clock: new(stampClock),
 		leaseWait:  time.Second,
 		purged:     func(string, []string, int64) bool { return false },
 		applyPurge: func(purge) {},
@@ -134,13 +134,19 @@ func newRecord(value string) *record[string] {
 
 func wantRead(t *testing.T, l *l2[string], key, want string) {
 	t.Helper()
-	r, ok := l.read(t.Context(), key)
+	r, ok := read(t.Context(), l, key)
 	if got := ""; ok != (want != "") || ok && r.value != want {
 		if ok {
 			got = r.value
 		}
 		t.Errorf("read(%q) = %q, %v, want %q", key, got, ok, want)
 	}
+}
+
+// read looks a record up as a load does that takes any.
+func read(ctx context.Context, l *l2[string], key string) (*record[string], bool) {
+	r, _ := l.readOrClaim(ctx, key, func(*record[string]) bool { return true })
+	return r, r != nil
 }
 
 func testHash(key string) (hash uint64) {

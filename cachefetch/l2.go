@@ -2,6 +2,7 @@ package cachefetch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"hash/maphash"
@@ -36,6 +37,7 @@ type record[V any] struct {
 	freshUntil      int64
 	revalidateUntil int64
 	errorUntil      int64
+	keepUntil       int64
 	tags            []string
 	etag            string
 	lastModified    string
@@ -43,7 +45,9 @@ type record[V any] struct {
 }
 
 // horizon is the time from which the record is of no use.
-func (r *record[V]) horizon() int64 { return max(r.freshUntil, r.revalidateUntil, r.errorUntil) }
+func (r *record[V]) horizon() int64 {
+	return max(r.freshUntil, r.revalidateUntil, r.errorUntil, r.keepUntil)
+}
 
 // An l2 is the second level: a Backend, made harmless. Reads are bounded in
 // time and number, writes are queued, and what comes back is believed only
@@ -57,7 +61,6 @@ type l2[V any] struct {
 	format        uint32        // what codec, for what type
 	origin        uint64        // of messages
 	seed          maphash.Seed
-	clock         stampClock
 
 	calls      *caller
 	queue      *queue[V]
@@ -84,6 +87,7 @@ type l2Config[V any] struct {
 	leaseWait time.Duration
 	maxOps    int
 	maxBytes  int64
+	clock     *stampClock
 
 	// purged reports whether what was generated at stamp has been purged by
 	// this process, or by another that has told it.
@@ -138,22 +142,16 @@ func (c *stampClock) next() int64 {
 	}
 }
 
-// read returns what the second level has of key, if it may be used in any
-// way, perhaps only as a stale value.
-func (l *l2[V]) read(ctx context.Context, key string) (*record[V], bool) {
-	r, ok := l.lookup(ctx, key)
-	if ok {
-		l.hits.Add(1)
-	} else {
-		l.misses.Add(1)
-	}
-	return r, ok
-}
-
-func (l *l2[V]) lookup(ctx context.Context, key string) (*record[V], bool) {
+// lookup returns what the second level has of key, if it may be used in any
+// way, perhaps only as a stale value. Otherwise it returns nil, and whether the
+// backend has said that there is nothing.
+func (l *l2[V]) lookup(ctx context.Context, key string) (r *record[V], absent bool) {
 	name := l.prefix + valueName + key
 	if r, queued := l.queue.pending(name); queued {
-		return r, r != nil && !l.purged(key, r.tags, r.stamp) && r.horizon() > time.Now().UnixNano()
+		if r == nil || l.purged(key, r.tags, r.stamp) || r.horizon() <= time.Now().UnixNano() {
+			return nil, false
+		}
+		return r, false
 	}
 	var data []byte
 	err := l.calls.read(ctx, func(ctx context.Context) (err error) {
@@ -161,24 +159,31 @@ func (l *l2[V]) lookup(ctx context.Context, key string) (*record[V], bool) {
 		return err
 	})
 	if err != nil {
-		return nil, false // and data may still be written to
+		return nil, errors.Is(err, ErrMiss) // data may still be written to
 	}
-	r, err := l.open(key, data)
+	r, err = l.open(key, data)
 	if err != nil {
 		l.bad.Add(1)
 		return nil, false
 	}
+	if !l.usable(ctx, name, key, r) {
+		return nil, false
+	}
+	return r, false
+}
+
+// usable reports whether r, which was read under name, is in its time and
+// nothing has superseded or purged it.
+func (l *l2[V]) usable(ctx context.Context, name, key string, r *record[V]) bool {
 	least := r.stamp - int64(maxClockSkew) // by the slowest clock that may have drawn it
 	if l.marked(ctx, r.tags, least) {
-		return nil, false
+		return false
 	}
 	// Only now: a delete that came during the reads must be seen.
 	hash, now := maphash.String(l.seed, name), time.Now()
-	if r.stamp < l.queue.newestStamp(name, hash) || l.superseded.has(now, hash, least) ||
-		l.purged(key, r.tags, least) || least > now.UnixNano() || r.horizon() <= now.UnixNano() {
-		return nil, false
-	}
-	return r, true
+	return r.stamp >= l.queue.newestStamp(name, hash) &&
+		!l.superseded.has(now, hash, least) && !l.purged(key, r.tags, least) &&
+		least <= now.UnixNano() && r.horizon() > now.UnixNano()
 }
 
 // open returns the record of key that data hold, or an error if they hold
@@ -202,7 +207,7 @@ func (l *l2[V]) open(key string, data []byte) (r *record[V], err error) {
 	}
 	return &record[V]{
 		value: value, stamp: e.stamp,
-		freshUntil: e.freshUntil, revalidateUntil: e.revalidateUntil, errorUntil: e.errorUntil,
+		freshUntil: e.freshUntil, revalidateUntil: e.revalidateUntil, errorUntil: e.errorUntil, keepUntil: e.keepUntil,
 		tags: e.tags, etag: e.etag, lastModified: e.lastModified,
 	}, nil
 }
@@ -216,7 +221,7 @@ func (l *l2[V]) seal(key string, r *record[V]) (b []byte, err error) {
 	}()
 	e := envelope{
 		format: l.format, stamp: r.stamp,
-		freshUntil: r.freshUntil, revalidateUntil: r.revalidateUntil, errorUntil: r.errorUntil,
+		freshUntil: r.freshUntil, revalidateUntil: r.revalidateUntil, errorUntil: r.errorUntil, keepUntil: r.keepUntil,
 		key: key, etag: r.etag, lastModified: r.lastModified, tags: r.tags,
 	}
 	return appendEnvelope(nil, &e, func(dst []byte) ([]byte, error) { return l.codec.Append(dst, r.value) })
@@ -233,14 +238,15 @@ func (l *l2[V]) write(key string, r *record[V], c claim, told bool) <-chan struc
 	return l.enqueue(o)
 }
 
-// remove has key removed behind, and the other processes told. From the
-// moment it is called, nothing of stamp or older is read or written. The
-// channel it returns is closed when that is done, or was given up.
-func (l *l2[V]) remove(key string, stamp int64, c claim) <-chan struct{} {
-	return l.enqueue(&op[V]{
-		key: l.prefix + valueName + key, stamp: stamp, claim: c,
-		event: l.event(purge{kind: purgeKey, name: key, stamp: stamp}),
-	})
+// remove has key removed behind. From the moment it is called, nothing of
+// stamp or older is read or written. The channel it returns is closed when
+// that is done, or was given up. For the claim and told see write.
+func (l *l2[V]) remove(key string, stamp int64, c claim, told bool) <-chan struct{} {
+	o := &op[V]{key: l.prefix + valueName + key, stamp: stamp, claim: c}
+	if told {
+		o.event = l.event(purge{kind: purgeKey, name: key, stamp: stamp})
+	}
+	return l.enqueue(o)
 }
 
 // supersede notes that another process has removed or replaced what is older
@@ -283,6 +289,9 @@ func (l *l2[V]) lose(o *op[V]) {
 // wait waits until all of done are closed, but no longer than a call may take
 // or ctx lasts.
 func (l *l2[V]) wait(ctx context.Context, done ...<-chan struct{}) {
+	if open, _ := l.calls.breaker.state(); open {
+		return // it will take longer
+	}
 	timer := time.NewTimer(l.budget)
 	defer timer.Stop()
 	for _, d := range done {

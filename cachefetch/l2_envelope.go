@@ -14,7 +14,7 @@ import (
 //
 //	byte 0     version of the format, 1
 //	bytes 1-4  CRC-32C of all bytes that follow
-//	bytes 5-   format, stamp, fresh, revalidate, error (fixed width, big endian)
+//	bytes 5-   format, stamp, fresh, revalidate, error, keep (fixed width, big endian)
 //	then       key, ETag, Last-Modified, number of tags, tags, value,
 //	           each string after its length (uvarint), the last to the end exactly
 //
@@ -27,6 +27,7 @@ type envelope struct {
 	freshUntil      int64
 	revalidateUntil int64
 	errorUntil      int64
+	keepUntil       int64  // worth keeping, if only to be validated
 	key             string // without Options.BackendPrefix; compared in full
 	etag            string
 	lastModified    string
@@ -37,7 +38,7 @@ type envelope struct {
 const (
 	envelopeVersion = 1
 	envelopeHeader  = 1 + 4
-	envelopeFixed   = envelopeHeader + 4 + 4*8
+	envelopeFixed   = envelopeHeader + 4 + 5*8
 )
 
 var (
@@ -53,7 +54,7 @@ func appendEnvelope(dst []byte, e *envelope, encode func(dst []byte) ([]byte, er
 	start := len(dst)
 	dst = append(dst, envelopeVersion, 0, 0, 0, 0)
 	dst = binary.BigEndian.AppendUint32(dst, e.format)
-	for _, t := range []int64{e.stamp, e.freshUntil, e.revalidateUntil, e.errorUntil} {
+	for _, t := range []int64{e.stamp, e.freshUntil, e.revalidateUntil, e.errorUntil, e.keepUntil} {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(t))
 	}
 	for _, s := range []string{e.key, e.etag, e.lastModified} {
@@ -92,7 +93,7 @@ func parseEnvelope(b []byte) (envelope, error) {
 	}
 	var e envelope
 	e.format = binary.BigEndian.Uint32(b[envelopeHeader:])
-	for i, t := range []*int64{&e.stamp, &e.freshUntil, &e.revalidateUntil, &e.errorUntil} {
+	for i, t := range []*int64{&e.stamp, &e.freshUntil, &e.revalidateUntil, &e.errorUntil, &e.keepUntil} {
 		*t = int64(binary.BigEndian.Uint64(b[envelopeHeader+4+8*i:]))
 	}
 	// The sum is right, so this was written as it is, but perhaps by someone

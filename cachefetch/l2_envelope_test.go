@@ -12,7 +12,7 @@ import (
 
 func testEnvelope(value []byte) envelope {
 	return envelope{
-		format: 7, stamp: 1, freshUntil: 2, revalidateUntil: 3, errorUntil: -4,
+		format: 7, stamp: 1, freshUntil: 2, revalidateUntil: 3, errorUntil: -4, keepUntil: 5,
 		key: "user 7", etag: `"a"`, lastModified: "Mon", tags: []string{"users", ""}, value: value,
 	}
 }

@@ -16,8 +16,9 @@ const (
 
 // A claim is the lease of a key, held or not. The zero claim holds none.
 type claim struct {
-	key   string
-	token string // "" if not held
+	key    string
+	token  string // "" if not held
+	absent bool   // the backend has nothing under the key
 }
 
 // readOrClaim returns what the second level has of key, if it is wanted, or
@@ -25,18 +26,29 @@ type claim struct {
 // long as Options.LeaseWait at most; then the caller loads it too, without a
 // lease. A lease that cannot be asked for does not delay anything.
 func (l *l2[V]) readOrClaim(ctx context.Context, key string, wanted func(*record[V]) bool) (*record[V], claim) {
-	if r, ok := l.read(ctx, key); ok && wanted(r) {
+	r, absent := l.lookup(ctx, key)
+	if r != nil && wanted(r) {
+		l.hits.Add(1)
 		return r, claim{}
 	}
-	if l.leases == nil {
-		return nil, claim{}
+	c := claim{absent: absent}
+	if l.leases != nil {
+		if r, c = l.waitOrClaim(ctx, key, c, wanted); r != nil {
+			l.hits.Add(1)
+			return r, claim{}
+		}
 	}
+	l.misses.Add(1)
+	return nil, c
+}
+
+// waitOrClaim gets the lease of key, or waits for what its holder writes.
+func (l *l2[V]) waitOrClaim(ctx context.Context, key string, c claim, wanted func(*record[V]) bool) (*record[V], claim) {
 	ctx, cancel := context.WithTimeout(ctx, l.leaseWait)
 	defer cancel()
 	for pause := leasePoll; ; pause = min(2*pause, leaseMaxPoll) {
-		c, ok := l.claim(ctx, key)
-		if !ok {
-			return nil, claim{}
+		if ok := l.claim(ctx, key, &c); !ok {
+			return nil, c
 		}
 		if c.token == "" {
 			// Processes that wait for one key should not ask in step.
@@ -44,30 +56,31 @@ func (l *l2[V]) readOrClaim(ctx context.Context, key string, wanted func(*record
 		}
 		// With the lease too: its last holder may have written since the
 		// look before.
-		if r, ok := l.lookup(ctx, key); ok && wanted(r) {
-			l.hits.Add(1)
+		r, absent := l.lookup(ctx, key)
+		if r != nil && wanted(r) {
 			l.release(c)
 			return r, claim{}
 		}
+		c.absent = absent
 		if c.token != "" || ctx.Err() != nil {
 			return nil, c
 		}
 	}
 }
 
-// claim asks for the lease of key. ok says that there was an answer.
-func (l *l2[V]) claim(ctx context.Context, key string) (c claim, ok bool) {
-	c.key = l.prefix + valueName + key
+// claim asks for the lease of key, and reports whether there was an answer.
+func (l *l2[V]) claim(ctx context.Context, key string, c *claim) bool {
+	name := l.prefix + valueName + key
 	var token string
 	err := l.calls.read(ctx, func(ctx context.Context) (err error) {
-		token, err = l.leases.Acquire(ctx, c.key, l.leaseWait)
+		token, err = l.leases.Acquire(ctx, name, l.leaseWait)
 		return err
 	})
 	if err != nil {
-		return claim{}, false // and token may still be written to
+		return false // and token may still be written to
 	}
-	c.token = token
-	return c, true
+	c.key, c.token = name, token
+	return true
 }
 
 // release gives c back, behind. If that fails, it ends by itself.

@@ -23,7 +23,7 @@ func TestL2RoundTrip(t *testing.T) {
 		if !b.holds("p:v:a") || b.ttl != time.Minute+time.Hour {
 			t.Errorf("stored %v, for %v, want under its prefix until its horizon", b.holds("p:v:a"), b.ttl)
 		}
-		got, ok := l.read(t.Context(), "a")
+		got, ok := read(t.Context(), l, "a")
 		if !ok {
 			t.Fatal("not there")
 		}
@@ -31,7 +31,7 @@ func TestL2RoundTrip(t *testing.T) {
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("read %+v, want %+v", got, want)
 		}
-		<-l.remove("a", time.Now().UnixNano(), claim{})
+		<-l.remove("a", time.Now().UnixNano(), claim{}, false)
 		if b.holds("p:v:a") {
 			t.Error("still stored")
 		}
@@ -52,7 +52,7 @@ func TestL2PendingAnswers(t *testing.T) {
 		l.write("a", newRecord("new"), claim{}, false)
 		wantRead(t, l, "a", "new")
 		time.Sleep(time.Nanosecond)
-		l.remove("a", time.Now().UnixNano(), claim{})
+		l.remove("a", time.Now().UnixNano(), claim{}, false)
 		wantRead(t, l, "a", "")
 		if n := b.count("get"); n != 0 {
 			t.Errorf("%d reads of the backend, want none", n)
@@ -72,7 +72,7 @@ func TestL2DeleteIsFinal(t *testing.T) {
 		began := newRecord("old")
 		time.Sleep(time.Millisecond)
 		b.setFault(deaf(10 * time.Millisecond))
-		done := l.remove("a", time.Now().UnixNano(), claim{})
+		done := l.remove("a", time.Now().UnixNano(), claim{}, false)
 		l.write("a", began, claim{}, false) // queued or under way
 		synctest.Wait()
 		l.write("a", began, claim{}, false) // under way
@@ -92,7 +92,7 @@ func TestL2DeleteHoldsForOthersToo(t *testing.T) {
 		defer other.close()
 		began := newRecord("old")
 		time.Sleep(time.Millisecond)
-		<-l.remove("a", time.Now().UnixNano(), claim{})
+		<-l.remove("a", time.Now().UnixNano(), claim{}, false)
 		other.write("a", began, claim{}, false)
 		synctest.Wait()
 		wantRead(t, other, "a", "old") // nobody has told it
@@ -112,7 +112,7 @@ func TestL2Purge(t *testing.T) {
 		b := new(fakeBackend)
 		mark := int64(0)
 		l := newL2(l2Config[string]{
-			backend: b, codec: StringCodec{}, budget: 50 * time.Millisecond, maxOps: 100, maxBytes: 1 << 20,
+			backend: b, codec: StringCodec{}, budget: 50 * time.Millisecond, maxOps: 100, maxBytes: 1 << 20, clock: new(stampClock),
 			purged: func(key string, tags []string, stamp int64) bool {
 				return slices.Contains(tags, "users") && stamp <= mark
 			},
@@ -173,13 +173,13 @@ func TestL2OtherFormat(t *testing.T) {
 	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
 		type user struct{ Name string }
 		other := newL2(l2Config[user]{
-			backend: b, codec: JSONCodec[user]{}, prefix: "p:", budget: time.Second, maxOps: 1, maxBytes: 1 << 20,
+			backend: b, codec: JSONCodec[user]{}, prefix: "p:", budget: time.Second, maxOps: 1, maxBytes: 1 << 20, clock: new(stampClock),
 			purged: func(string, []string, int64) bool { return false },
 		})
 		defer other.close()
 		l.write("a", newRecord(`{"Name":"Alice"}`), claim{}, false)
 		synctest.Wait()
-		if r, ok := other.read(t.Context(), "a"); ok {
+		if r, _ := other.lookup(t.Context(), "a"); r != nil {
 			t.Errorf("a string was read as %+v", r.value)
 		}
 	})
@@ -251,7 +251,7 @@ func TestL2BoundsReads(t *testing.T) {
 	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
 		b.setFault(deaf(time.Hour))
 		for range 10 * backendReads {
-			go l.read(t.Context(), "a")
+			go read(t.Context(), l, "a")
 		}
 		time.Sleep(time.Second)
 		if n := b.count("get"); n > backendReads {
@@ -273,7 +273,7 @@ func TestL2ReaderLeaves(t *testing.T) {
 		b.setFault(deaf(20 * time.Millisecond))
 		for range 10 * breakerFailures {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-			l.read(ctx, "a")
+			read(ctx, l, "a")
 			cancel()
 		}
 		if s := l.usage(); s.Open || s.Errors+s.Timeouts != 0 {
@@ -294,7 +294,7 @@ func TestL2RepairsItself(t *testing.T) {
 		b.setFault(down)
 		time.Sleep(2 * maxClockSkew)
 		l.write("set", newRecord("new"), claim{}, false)
-		l.remove("deleted", time.Now().UnixNano(), claim{})
+		l.remove("deleted", time.Now().UnixNano(), claim{}, false)
 		time.Sleep(maxQueued) // too late to be written
 		b.setFault(nil)
 		wantRead(t, l, "deleted", "")

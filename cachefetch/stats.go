@@ -18,12 +18,19 @@ type Stats struct {
 	Bytes       int64 // their cost, at most MaxBytes
 	WindowBytes int64 // of these, held in the admission window
 	MaxBytes    int64
+
+	Backend BackendStats // all zero without one
 }
 
 // Stats returns a snapshot.
 func (c *Cache[V]) Stats() Stats {
 	u := c.store.Usage()
+	var backend BackendStats
+	if c.l2 != nil {
+		backend = c.l2.usage()
+	}
 	return Stats{
+		Backend:      backend,
 		Hits:         c.stats.hits(),
 		Stale:        c.stats.stale.Load(),
 		Coalesced:    c.stats.coalesced.Load(),

@@ -52,6 +52,10 @@ type Config[Q, V any] struct {
 	// in whatever sense the caller gives to that. It is called while purges
 	// wait, and must not call the cache. Nil means that all keys do.
 	HasPrefix func(v *V, prefix string) bool
+
+	// Wall returns the time in nanoseconds since 1970 that purges are marked
+	// with, for PurgedAt. Nil means time.Now.
+	Wall func() int64
 }
 
 // A Cache holds one live entry per key, within a budget in bytes. All methods
@@ -81,6 +85,9 @@ func New[Q, V any](cfg Config[Q, V]) (*Cache[Q, V], error) {
 	c := &Cache[Q, V]{base: time.Now(), match: cfg.Match, maxBytes: cfg.MaxBytes}
 	if c.epochs.hasPrefix = cfg.HasPrefix; cfg.HasPrefix == nil {
 		c.epochs.hasPrefix = func(*V, string) bool { return true }
+	}
+	if c.epochs.wall = cfg.Wall; cfg.Wall == nil {
+		c.epochs.wall = func() int64 { return time.Now().UnixNano() }
 	}
 	c.index.clear()
 	var err error

@@ -4,7 +4,6 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // A Mode is what a purge does to what was generated before it.
@@ -84,6 +83,7 @@ func (t *table) full() bool { return len(t.tags) >= maxTags || len(t.prefixes) >
 // they find out when they are read.
 type epochs[V any] struct {
 	hasPrefix func(v *V, prefix string) bool
+	wall      func() int64
 
 	// newest is the generation of the newest purge of any kind. It is all
 	// that a hit looks at: an entry that was checked then is valid.
@@ -115,7 +115,7 @@ func (x *epochs[V]) purge(mode Mode, draw func() uint64, now Instant, name func(
 	// Drawn with mu held, so that newest only grows.
 	gen := draw()
 	m := &name(x)[mode]
-	*m = mark{gen: gen, prev: m.gen, at: now, wall: time.Now().UnixNano()}
+	*m = mark{gen: gen, prev: m.gen, at: now, wall: x.wall()}
 	x.newest.Store(gen)
 	return x.young.full()
 }
@@ -182,6 +182,20 @@ func (c *Cache[Q, V]) Flush(mode Mode) {
 		}
 		return &x.flush
 	})
+}
+
+// Forget drops everything, also what is being loaded, without a purge: what
+// other processes have stored may be used as before.
+func (c *Cache[Q, V]) Forget() {
+	x := &c.epochs
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.newest.Load() == math.MaxUint64 {
+		return // closed
+	}
+	m := &x.flush[Hard]
+	m.gen, m.prev, m.at = c.Generation(), m.gen, c.Now()
+	x.newest.Store(m.gen)
 }
 
 func (c *Cache[Q, V]) purge(mode Mode, name func(*epochs[V]) *marks) {

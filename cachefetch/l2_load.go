@@ -1,0 +1,183 @@
+package cachefetch
+
+import (
+	"context"
+	"hash/maphash"
+	"time"
+
+	"github.com/freshet-go/freshet/internal/engine"
+)
+
+// openL2 gives c its second level, if its options have one.
+func (c *Cache[V]) openL2() {
+	o := &c.opts
+	if o.Backend == nil {
+		return
+	}
+	c.l2 = newL2(l2Config[V]{
+		backend: o.Backend, codec: o.Codec, prefix: o.BackendPrefix,
+		budget: o.BackendTimeout, leaseWait: o.LeaseWait,
+		maxOps: o.BackendQueue, maxBytes: o.BackendQueueBytes,
+		clock: &c.clock,
+		purged: func(key string, tags []string, stamp int64) bool {
+			gone, _ := c.store.PurgedAt(stamp, &item[V]{key: key}, tags)
+			return gone
+		},
+		applyPurge: c.applyPurge,
+		resync:     c.store.Forget,
+	})
+}
+
+// An l2Load is the part that the second level has in one load. The zero value
+// is that of a cache without one.
+type l2Load[V any] struct {
+	stamp int64                  // of the load
+	claim claim                  // to be given back when it is over
+	stale *engine.Entry[item[V]] // may be returned if the load fails, or nil
+}
+
+// askL2 looks for the value of key in the second level, before it is loaded.
+// It returns an entry, now put, that takes the place of loading, or nil. old
+// is what is held here, or nil.
+func (c *Cache[V]) askL2(f *engine.Flight[*result[V]], hash uint64, key string, old *engine.Entry[item[V]]) (*engine.Entry[item[V]], l2Load[V]) {
+	if c.l2 == nil {
+		return nil, l2Load[V]{}
+	}
+	var stale *record[V]
+	r, claim := c.l2.readOrClaim(f.Context, key, func(r *record[V]) bool {
+		if old != nil && r.stamp < old.Value.stamp {
+			return false // the newest wins
+		}
+		times, now := c.timesOf(key, r), c.store.Now()
+		switch times.State(now) {
+		case engine.Fresh:
+			return true
+		case engine.StaleWhileRevalidate:
+			if old == nil {
+				return true // the next Fetch has it refreshed
+			}
+		}
+		if times.Usable(now) {
+			stale = r
+		}
+		return false
+	})
+	l := l2Load[V]{stamp: c.clock.next(), claim: claim}
+	if r != nil {
+		return c.putRecord(f, hash, key, r), l
+	}
+	if stale != nil {
+		l.stale = c.putRecord(f, hash, key, stale)
+	}
+	return nil, l
+}
+
+// putRecord puts r as an entry here and returns it.
+func (c *Cache[V]) putRecord(f *engine.Flight[*result[V]], hash uint64, key string, r *record[V]) *engine.Entry[item[V]] {
+	it := item[V]{key: key, value: r.value, stamp: r.stamp}
+	e := &engine.Entry[item[V]]{Value: it, Times: c.timesOf(key, r), Tags: r.tags, Gen: f.Gen}
+	f.Publish(func() { c.store.Put(hash, e, c.cost(it), 0) })
+	return e
+}
+
+// timesOf returns the times of r on this cache's clock: fresh no longer than
+// TTL, with the windows it was written with.
+func (c *Cache[V]) timesOf(key string, r *record[V]) engine.Times {
+	now, wall := c.store.Now(), time.Now().UnixNano()
+	left := func(until int64) time.Duration { return time.Duration(until - wall) }
+	window := func(until int64) time.Duration { return time.Duration(max(until-r.freshUntil, 0)) }
+	fresh := min(left(r.freshUntil), engine.Jitter(c.opts.TTL, c.opts.Jitter))
+	until := now.Add(fresh)
+	times := engine.Times{
+		Stored:          now.Add(left(r.stamp)),
+		FreshUntil:      until,
+		RevalidateUntil: until.Add(window(r.revalidateUntil)),
+		ErrorUntil:      until.Add(window(r.errorUntil)),
+	}
+	if r.keepUntil != 0 {
+		times.KeepUntil = until.Add(window(r.keepUntil))
+	}
+	if _, stale := c.store.PurgedAt(r.stamp, &item[V]{key: key}, r.tags); stale != 0 {
+		times = times.Soften(stale)
+	}
+	return times
+}
+
+// recordOf returns e as it is written to the second level, fresh there for
+// the given time from now.
+func (c *Cache[V]) recordOf(e *engine.Entry[item[V]], fresh time.Duration) *record[V] {
+	t, it := e.Times, &e.Value
+	until := time.Now().Add(fresh).UnixNano()
+	r := &record[V]{
+		value: it.value, stamp: it.stamp, tags: e.Tags, cost: c.cost(*it),
+		freshUntil:      until,
+		revalidateUntil: until + int64(t.RevalidateUntil.Sub(t.FreshUntil)),
+		errorUntil:      until + int64(t.ErrorUntil.Sub(t.FreshUntil)),
+	}
+	if t.KeepUntil != 0 {
+		r.keepUntil = until + int64(max(t.KeepUntil.Sub(t.FreshUntil), 0))
+	}
+	return r
+}
+
+// settleL2 takes the result of a load to the second level, behind: e if it was
+// put here, nil if it was not. There may be nothing of the key any more if
+// the load has found none.
+func (c *Cache[V]) settleL2(l l2Load[V], key string, e *engine.Entry[item[V]], none bool) {
+	switch {
+	case c.l2 == nil:
+	case e != nil && e.Value.err == nil:
+		c.l2.write(key, c.recordOf(e, c.opts.BackendTTL), l.claim, false)
+	case none && !l.claim.absent:
+		c.l2.remove(key, l.stamp, l.claim, false)
+	default:
+		c.l2.release(l.claim)
+	}
+}
+
+// setL2 takes a value that was set to the second level. stored is its entry
+// here, or nil: then it was too large, or a newer one has come.
+func (c *Cache[V]) setL2(it item[V], stored *engine.Entry[item[V]]) {
+	if stored != nil {
+		c.l2.write(it.key, c.recordOf(stored, c.opts.BackendTTL), claim{}, true)
+	} else {
+		c.l2.remove(it.key, it.stamp, claim{}, true)
+	}
+}
+
+// removeOlder removes what is here of key if it is of this stamp or older.
+func (c *Cache[V]) removeOlder(key string, stamp int64) {
+	hash := maphash.String(c.seed, key)
+	c.flights.Doom(hash, key)
+	if e := c.store.Get(hash, key); e != nil && e.Value.stamp <= stamp {
+		c.store.Delete(hash, key)
+	}
+}
+
+// applyPurge does here what another process has purged.
+func (c *Cache[V]) applyPurge(p purge) {
+	mode := engine.Hard
+	if p.soft {
+		mode = engine.Soft
+	}
+	switch p.kind {
+	case purgeKey:
+		c.l2.supersede(p.name, p.stamp)
+		c.removeOlder(p.name, p.stamp)
+	case purgeTag:
+		c.store.PurgeTag(p.name, mode)
+	case purgePrefix:
+		c.store.PurgePrefix(p.name, mode)
+	case purgeFlush:
+		c.store.Flush(mode)
+	}
+}
+
+// tell tells the other processes of a purge that has been done here, and marks
+// it in the second level. It waits for that, within BackendTimeout.
+func (c *Cache[V]) tell(ctx context.Context, kind purgeKind, name string, mode engine.Mode) {
+	if c.l2 != nil {
+		p := purge{kind: kind, name: name, soft: mode == engine.Soft, stamp: c.clock.next()}
+		c.l2.wait(ctx, c.l2.purge(p)...)
+	}
+}
