@@ -56,10 +56,19 @@ func (x *exchange) write(e *engine.Entry[object], now engine.Instant) {
 		x.w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	x.w.WriteHeader(s.status)
-	if x.r.Method != http.MethodHead {
-		_, _ = x.w.Write(s.body) // the client may have left: nothing to be done
+	if x.r.Method == http.MethodHead {
+		x.w.WriteHeader(s.status)
+		return
 	}
+	w := x.w
+	if s.status == http.StatusOK && x.r.Header["Range"] != nil {
+		if p := selectPart(w, x.r.Header, s.header, int64(len(s.body))); p != nil {
+			_, _ = p.Write(s.body)
+			return
+		}
+	}
+	w.WriteHeader(s.status)
+	_, _ = w.Write(s.body) // the client may have left: nothing to be done
 }
 
 func conditional(h http.Header) bool {
@@ -88,11 +97,11 @@ func writeNotModified(w http.ResponseWriter) {
 }
 
 // fail answers with an error of the cache's own.
-func (x *exchange) fail(m *routeMetrics, status int) {
+func (x *exchange) fail(m *routeMetrics, status int, why string) {
 	h := x.w.Header()
 	h.Set("Cache-Control", "no-store")
 	if !x.policy.HideStatus {
-		h["Cache-Status"] = append(h["Cache-Status"], "freshet; fwd="+x.reason+"; detail="+reasonError)
+		h["Cache-Status"] = append(h["Cache-Status"], "freshet; fwd="+x.reason+"; detail="+why)
 	}
 	http.Error(x.w, http.StatusText(status), status)
 	how := outcomeError

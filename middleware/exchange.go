@@ -12,6 +12,10 @@ type handler struct {
 	policy  Policy
 	next    http.Handler
 	metrics *routeMetrics // nil if the policy has no name
+
+	directed      bool // the Cache-Control of requests counts
+	byCookie      bool // the key has all of Cookie
+	byCredentials bool // the key has all of Authorization
 }
 
 // An exchange is one request on its way through the cache.
@@ -23,7 +27,8 @@ type exchange struct {
 
 	q      lookup
 	hash   uint64                // of q
-	old    *engine.Entry[object] // a response that is not fresh, or nil
+	old    *engine.Entry[object] // a response that cannot be sent as it is, or nil
+	strict bool                  // the client wants no response that the origin has not confirmed for it
 	reason string                // why nothing could be used: a parameter fwd of RFC 9211
 }
 
@@ -49,30 +54,34 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if e != nil && e.Value.variants != nil {
 		e = x.variant(&e.Value)
 	}
-	if e == nil {
+	switch {
+	case h.directed && r.Header["Cache-Control"] != nil:
+		x.direct(e)
+	case e == nil:
 		x.miss()
-		return
+	default:
+		x.serve(e, e.State(x.began))
 	}
+}
+
+// serve answers with e as far as its state allows.
+func (x *exchange) serve(e *engine.Entry[object], state engine.State) {
 	o := &e.Value
-	if o.byPolicy && r.Header["Cookie"] != nil {
-		x.pass("bypass", reasonCookie)
+	if o.response == nil {
+		x.serveUnshared(e, state)
 		return
 	}
-	switch e.State(x.began) {
+	if why := o.excludes(x.r.Header); why != "" {
+		x.pass("bypass", why)
+		return
+	}
+	switch state {
 	case engine.Fresh:
-		if o.private == reasonCookie && r.Header["Cookie"] == nil {
-			x.miss() // it is requests with a Cookie whose responses are not shared
-			return
-		}
-		if o.private != "" {
-			x.pass(x.reason, o.private)
-			return
-		}
 		x.write(e, x.began)
 		x.countHit(o, outcomeHit)
 	case engine.StaleWhileRevalidate:
 		if x.nested() {
-			x.next.ServeHTTP(w, r)
+			x.next.ServeHTTP(x.w, x.r)
 			return
 		}
 		x.refresh(e)
@@ -87,9 +96,40 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		x.miss()
 	default:
-		if o.private == "" {
-			x.old, x.reason = e, "stale"
-		}
+		x.old, x.reason = e, "stale"
+		x.miss()
+	}
+}
+
+// excludes returns why a request is not to be answered although nothing in its
+// key says so, or "".
+func (s sharing) excludes(h http.Header) string {
+	switch {
+	case s.anonymous && h["Authorization"] != nil:
+		return reasonAuthorization
+	case s.byPolicy && h["Cookie"] != nil:
+		return reasonCookie
+	}
+	return ""
+}
+
+// serveUnshared goes on where it is known that responses are not shared. The
+// knowledge is for some time checked by one request after the other, while the
+// others do not wait for what it finds.
+func (x *exchange) serveUnshared(e *engine.Entry[object], state engine.State) {
+	why := e.Value.private
+	switch {
+	case why == reasonCookie && x.r.Header["Cookie"] == nil,
+		why == reasonAuthorization && x.r.Header["Authorization"] == nil:
+		x.miss() // the responses that are not shared are those to requests with it
+	case state == engine.Fresh:
+		x.pass(x.reason, why)
+	case state == engine.StaleWhileRevalidate && !e.BeginRefresh(x.began):
+		x.pass(x.reason, why)
+	case state == engine.StaleWhileRevalidate:
+		defer e.EndRefresh()
+		x.miss()
+	default:
 		x.miss()
 	}
 }
@@ -125,10 +165,6 @@ func bypass(r *http.Request) string {
 		// middleware like chi's RequestSize wraps it in any case. Runs that
 		// are shared get no body at all.
 		return reasonBody
-	case r.Header["Authorization"] != nil:
-		return reasonAuthorization
-	case r.Header["Range"] != nil:
-		return reasonRange
 	case r.Header["Upgrade"] != nil:
 		return reasonUpgrade
 	}

@@ -25,6 +25,7 @@ type fill struct {
 	outer  http.Header   // fields that were set outside the cache
 	decide func(f *fill, status int, h http.Header) verdict
 	grow   func(n int64) bool // reserves bytes of the budget
+	unfit  func(v *verdict)   // called once it is known that v is not shared
 
 	// forward is the leader's Cache-Status if the response is handed over,
 	// without its detail; empty if there is to be none.
@@ -70,17 +71,17 @@ type verdict struct {
 	upstream  []string // Cache-Status of caches before this one
 	header    http.Header
 
-	shared   bool   // others than the leader may have it
-	private  string // why not
-	failed   bool   // an old response is to be used instead, or failure if there is none
-	failure  failure
-	again    bool   // no response yet: the handler has to be asked for the whole
-	body     []byte // the stored body of a response that the handler called good
-	byPolicy bool
-	vary     []string
-	age      time.Duration // initial age
-	times    func(now engine.Instant) engine.Times
-	length   int64 // declared Content-Length, -1 if none
+	shared  bool   // others than the leader may have it
+	private string // why not
+	failed  bool   // an old response is to be used instead, or failure if there is none
+	failure failure
+	again   bool   // no response yet: the handler has to be asked for the whole
+	body    []byte // the stored body of a response that the handler called good
+	sharing
+	vary   []string
+	age    time.Duration // initial age
+	times  func(now engine.Instant) engine.Times
+	length int64 // declared Content-Length, -1 if none
 }
 
 // errLeft is what a handler's write returns when its only client is gone.
@@ -183,7 +184,7 @@ func (f *fill) replay(e *engine.Entry[object], now engine.Instant) {
 	defer f.mu.Unlock()
 	f.verdict = verdict{
 		status: s.status, fields: s.fields, upstream: s.upstream, header: s.header,
-		shared: true, byPolicy: e.Value.byPolicy, length: int64(len(s.body)),
+		shared: true, sharing: e.Value.sharing, length: int64(len(s.body)),
 		age: now.Sub(e.Times.Stored) + s.initialAge,
 	}
 	if e.Value.variant != nil {
@@ -218,15 +219,19 @@ func (f *fill) over() bool {
 }
 
 // joinable reports whether a request that comes at now may have the response.
-// One that has broken off or failed is no use to it. One that is stale on arrival, as
-// with no-cache, was validated for those who asked before its header came.
-func (f *fill) joinable(now engine.Instant) bool {
+// One that has broken off or failed is no use to it. One that is stale on
+// arrival, as with no-cache, was validated for those who asked before its
+// header came, and so is any response for a request that is strict.
+func (f *fill) joinable(now engine.Instant, strict bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.done && !f.complete || f.verdict.failed {
+	switch {
+	case f.done && !f.complete, f.verdict.failed:
 		return false
+	case !f.committed:
+		return true
 	}
-	return !f.committed || f.verdict.times == nil || f.verdict.times(now).FreshUntil > now
+	return !strict && (f.verdict.times == nil || f.verdict.times(now).FreshUntil > now)
 }
 
 // begun reports whether the leader was sent a header.

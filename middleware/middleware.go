@@ -18,8 +18,7 @@
 // to store for everyone is neither stored nor given to those who wait for the
 // same run. When in doubt a response goes to the client that asked for it and
 // to nobody else. Requests that cannot be answered from a cache (methods other
-// than GET and HEAD, Authorization, Range, Upgrade, a body) run the handler
-// directly, with the ResponseWriter they came with.
+// than GET and HEAD, Upgrade, a body) run the handler directly.
 //
 // # What a handler may rely on
 //
@@ -42,6 +41,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -146,12 +146,25 @@ func (c *Cache) CheckPolicy(p Policy) error {
 // (authentication, rate limits, compression) and outside of what is to be
 // saved.
 func (c *Cache) Handler(p Policy) func(http.Handler) http.Handler {
+	return c.mount(p, IgnoreDirectives)
+}
+
+// mount returns the exchange engine under the policy p, in front of whatever
+// origin it is given as a handler.
+func (c *Cache) mount(p Policy, directives RequestDirectives) func(http.Handler) http.Handler {
 	p, err := p.withDefaults(c.store.MaxEntry())
 	if err != nil {
 		panic(err)
 	}
 	return func(next http.Handler) http.Handler {
-		h := &handler{cache: c, policy: p, next: next}
+		h := &handler{
+			cache:         c,
+			policy:        p,
+			next:          next,
+			directed:      cmp.Or(p.RequestDirectives, directives) == HonourDirectives,
+			byCookie:      slices.Contains(p.Headers, "Cookie"),
+			byCredentials: slices.Contains(p.Headers, "Authorization"),
+		}
 		if p.Name != "" {
 			h.metrics = c.metrics.route(p.Name)
 		}

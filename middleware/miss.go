@@ -23,42 +23,63 @@ func (x exchange) miss() {
 		return
 	}
 	if x.r.Method == http.MethodHead {
-		// The handler's answer to HEAD has no body to store, and turning it
-		// into GET would cost the origin more than the client asked for.
-		x.pass(x.reason, reasonMethod)
+		x.head()
 		return
 	}
-	t, err := x.join(true)
+	t, err := x.join(x.stays())
 	if err != nil {
 		x.pass("bypass", reasonClosed)
 		return
 	}
 	defer t.Leave()
 	f := t.State
-	if t.Leader {
-		defer f.leave()
-	}
 	rd := reader{
 		fill:   f,
 		w:      x.w,
 		ctx:    x.r.Context(),
-		leader: t.Leader,
+		leader: t.Leader && x.stays(),
+	}
+	if rd.leader {
+		defer f.leave()
 	}
 	rd.begin = func(v *verdict) { rd.w = x.begin(v, t.Leader) }
-	if !t.Leader {
-		rd.limit = x.policy.WaitTimeout
+	if !rd.leader {
+		rd.limit = x.patience(t.Leader)
 		rd.wants = func(v *verdict) bool {
-			return sameValues(v.vary, f.asked, x.r.Header) && !(v.byPolicy && x.r.Header["Cookie"] != nil)
+			return t.Leader || sameValues(v.vary, f.asked, x.r.Header) && v.excludes(x.r.Header) == ""
 		}
 	}
 	x.end(t, &rd, rd.run())
+}
+
+// stays reports whether the client takes the response that it begins whatever
+// that turns out to be. One that wants a range does not: if there is nothing to
+// share, it asks for the range alone. Nor does one that has a stale response to
+// fall back on.
+func (x *exchange) stays() bool { return x.r.Header["Range"] == nil && !x.soft() }
+
+// soft reports whether a run that takes long is answered from the old response.
+func (x *exchange) soft() bool {
+	return x.policy.SoftTimeout > 0 && x.old != nil && !x.strict && x.old.Usable(x.began)
+}
+
+// patience is how long the client waits for a response header, zero for as long
+// as the run lasts.
+func (x *exchange) patience(leader bool) time.Duration {
+	switch {
+	case x.soft():
+		return x.policy.SoftTimeout
+	case leader:
+		return 0
+	}
+	return x.policy.WaitTimeout
 }
 
 // end does what is left to do after reading the fill.
 func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
 	f := t.State
 	m := x.routeOf(f)
-	if t.Leader && how != left && how != useStale && f.over() {
+	if rd.leader && how != left && how != useStale && f.over() {
 		// Let the run be over before the leader goes on: its panic is the
 		// leader's, and what net/http frees after the request is its too.
 		<-t.Over()
@@ -86,9 +107,13 @@ func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
 			x.failed(m, f)
 		}
 	case waitedTooLong:
+		if x.soft() {
+			// Whoever comes next need not wait for the same again.
+			x.old.Failed(x.cache.store.Now(), backoffBase, backoffLimit)
+		}
 		if !x.stale(m) {
 			x.w.Header().Set("Retry-After", "1")
-			x.fail(m, http.StatusServiceUnavailable)
+			x.fail(m, http.StatusServiceUnavailable, reasonError)
 		}
 	case cutOff:
 		x.cut(t, m)
@@ -105,7 +130,7 @@ func (x *exchange) failed(m *routeMetrics, f *fill) {
 		answer.status = http.StatusBadGateway
 	}
 	answer.setRetryAfter(x.w.Header())
-	x.fail(m, answer.status)
+	x.fail(m, answer.status, reasonError)
 }
 
 // resume has the handler run for this client, asking for the whole as the
@@ -127,11 +152,11 @@ func (x *exchange) cut(t *engine.Ticket[*fill], m *routeMetrics) {
 	switch {
 	case x.stale(m):
 	case errors.Is(t.Context.Err(), context.DeadlineExceeded):
-		x.fail(m, http.StatusGatewayTimeout)
+		x.fail(m, http.StatusGatewayTimeout, reasonError)
 	case errors.Is(t.Context.Err(), engine.ErrClosed):
 		x.pass("bypass", reasonClosed)
 	default:
-		x.fail(m, http.StatusBadGateway)
+		x.fail(m, http.StatusBadGateway, reasonError)
 	}
 }
 
@@ -145,7 +170,7 @@ func (x *exchange) sent(t *engine.Ticket[*fill]) bool {
 // stale answers with the old response if it may still be used.
 func (x *exchange) stale(m *routeMetrics) bool {
 	now := x.cache.store.Now()
-	if x.old == nil || !x.old.Usable(now) {
+	if x.old == nil || x.strict || !x.old.Usable(now) {
 		return false
 	}
 	x.write(x.old, now)
@@ -190,6 +215,11 @@ func (x *exchange) begin(v *verdict, leader bool) http.ResponseWriter {
 		// The origin was asked for the whole; this client has it already.
 		writeNotModified(x.w)
 		return discard{x.w}
+	}
+	if v.status == http.StatusOK && v.length >= 0 && x.r.Header["Range"] != nil {
+		if p := selectPart(x.w, x.r.Header, v.header, v.length); p != nil {
+			return p
+		}
 	}
 	x.w.WriteHeader(v.status)
 	return x.w

@@ -158,8 +158,9 @@ func TestH11ServeContent(t *testing.T) {
 			}
 		}
 	}
-	if hits := c.Stats().Hits; hits != 2 {
-		t.Errorf("%d hits, want 2", hits)
+	// The second may come before the first is stored.
+	if s := c.Stats(); s.Hits+s.Coalesced != 2 {
+		t.Errorf("%+v, want 2 shared", s)
 	}
 }
 

@@ -35,6 +35,21 @@ type Policy struct {
 	// {404: 5 * time.Second}. A zero value means: not stored by policy.
 	StatusTTL map[int]time.Duration
 
+	// HeuristicLimit is the longest lifetime that is assumed for a response
+	// without explicit freshness that says when it was last modified: a tenth
+	// of the time since then (RFC 9111 4.2.2). Zero means none is assumed.
+	// TTL comes first; its exceptions hold here too.
+	HeuristicLimit time.Duration
+
+	// TargetedFields names the response fields that replace Cache-Control and
+	// Expires for this cache, the first that is valid (RFC 9213). Nil means
+	// CDN-Cache-Control; an empty list that is not nil means none.
+	TargetedFields []string
+
+	// SetCookie says what becomes of responses that set cookies. Empty means
+	// [RefuseSetCookie].
+	SetCookie SetCookie
+
 	// StaleWhileRevalidate is how long after it stopped being fresh a
 	// response may still be served at once while one refresh runs behind
 	// (RFC 5861 3). The response's own directive wins. Zero means never,
@@ -47,6 +62,12 @@ type Policy struct {
 	// or exceeds FillTimeout (RFC 5861 4). The response's own directive wins.
 	// The same exceptions hold.
 	StaleIfError time.Duration
+
+	// SoftTimeout is how long a request waits for the handler's response
+	// header where a stale response may be used if the handler fails. After
+	// that it is answered with the stale one, while the run goes on and its
+	// result is stored. Zero means it waits for the handler.
+	SoftTimeout time.Duration
 
 	// FillTimeout bounds one run of the handler whose response is being
 	// stored; its context ends then. Zero means 60 seconds. A response that
@@ -78,10 +99,47 @@ type Policy struct {
 	// those that the response names in Vary.
 	Headers []string
 
+	// RequestDirectives says whether the Cache-Control of requests counts
+	// (RFC 9111 5.2.1). Empty means what is right where the Policy is used:
+	// [IgnoreDirectives] for [Cache.Handler], whose clients are strangers.
+	RequestDirectives RequestDirectives
+
 	// HideStatus leaves the Cache-Status field out of responses. The same
 	// facts remain in the metrics.
 	HideStatus bool
 }
+
+// RequestDirectives says whether the Cache-Control of requests counts.
+type RequestDirectives string
+
+// What [Policy.RequestDirectives] can be.
+const (
+	// IgnoreDirectives answers from the store whatever the request says: a
+	// stranger cannot make the origin work.
+	IgnoreDirectives RequestDirectives = "ignore"
+
+	// HonourDirectives obeys no-cache, no-store, max-age, max-stale,
+	// min-fresh and only-if-cached (answered 504 if nothing is stored).
+	HonourDirectives RequestDirectives = "honour"
+)
+
+// SetCookie says what becomes of responses that set cookies. An origin that
+// names the field itself, as in private="Set-Cookie", is obeyed in any case.
+type SetCookie string
+
+// What [Policy.SetCookie] can be.
+const (
+	// RefuseSetCookie shares no response that sets a cookie.
+	RefuseSetCookie SetCookie = "refuse"
+
+	// StripSetCookie gives the cookie to the client that asked the handler,
+	// and the response without it to all others.
+	StripSetCookie SetCookie = "strip"
+
+	// StoreSetCookie stores the cookie and gives it to everyone, as RFC 9111
+	// 7.3 permits: for cookies that say nothing of a client.
+	StoreSetCookie SetCookie = "store"
+)
 
 // Query says which parameters of the query string are part of a key. When any
 // of its fields is set, parameters are compared in sorted order, values of one
@@ -121,8 +179,10 @@ func (p Policy) Validate() error {
 		value time.Duration
 	}{
 		{"TTL", p.TTL},
+		{"HeuristicLimit", p.HeuristicLimit},
 		{"StaleWhileRevalidate", p.StaleWhileRevalidate},
 		{"StaleIfError", p.StaleIfError},
+		{"SoftTimeout", p.SoftTimeout},
 		{"FillTimeout", p.FillTimeout},
 		{"WaitTimeout", p.WaitTimeout},
 	} {
@@ -138,6 +198,21 @@ func (p Policy) Validate() error {
 		} else if ttl < 0 {
 			bad(field, ttl, "must not be negative")
 		}
+	}
+	switch p.SetCookie {
+	case "", RefuseSetCookie, StripSetCookie, StoreSetCookie:
+	default:
+		bad("SetCookie", fmt.Sprintf("%q", p.SetCookie), `must be "refuse", "strip" or "store"`)
+	}
+	for _, name := range p.TargetedFields {
+		if !validFieldName(name) {
+			bad("TargetedFields", fmt.Sprintf("%q", name), "not a header field name")
+		}
+	}
+	switch p.RequestDirectives {
+	case "", IgnoreDirectives, HonourDirectives:
+	default:
+		bad("RequestDirectives", fmt.Sprintf("%q", p.RequestDirectives), `must be "ignore" or "honour"`)
 	}
 	if p.MaxBodyBytes < 0 {
 		bad("MaxBodyBytes", p.MaxBodyBytes, "must not be negative")
@@ -179,13 +254,23 @@ func (p Policy) withDefaults(maxEntry int64) (Policy, error) {
 	if p.MaxVariants == 0 {
 		p.MaxVariants = defaultMaxVariants
 	}
-	headers := make([]string, 0, len(p.Headers))
-	for _, name := range p.Headers {
-		headers = append(headers, textproto.CanonicalMIMEHeaderKey(name))
+	p.Headers = canonical(p.Headers)
+	slices.Sort(p.Headers)
+	p.Headers = slices.Compact(p.Headers)
+	if p.TargetedFields == nil {
+		p.TargetedFields = []string{"CDN-Cache-Control"}
 	}
-	slices.Sort(headers)
-	p.Headers = slices.Compact(headers)
+	p.TargetedFields = canonical(p.TargetedFields)
 	return p, nil
+}
+
+// canonical returns the names of fields as they are in an http.Header.
+func canonical(names []string) []string {
+	c := make([]string, 0, len(names))
+	for _, name := range names {
+		c = append(c, textproto.CanonicalMIMEHeaderKey(name))
+	}
+	return c
 }
 
 // ttl returns the lifetime that the policy gives to a response of this status

@@ -22,6 +22,11 @@ func TestPolicyErrors(t *testing.T) {
 		{"StatusTTL of no status", Policy{StatusTTL: map[int]time.Duration{600: time.Second}}, []string{"Policy.StatusTTL[600]: 1s: "}},
 		{"StaleWhileRevalidate", Policy{StaleWhileRevalidate: -1}, []string{"Policy.StaleWhileRevalidate: -1ns: "}},
 		{"StaleIfError", Policy{StaleIfError: -1}, []string{"Policy.StaleIfError: -1ns: "}},
+		{"HeuristicLimit", Policy{HeuristicLimit: -1}, []string{"Policy.HeuristicLimit: -1ns: "}},
+		{"SoftTimeout", Policy{SoftTimeout: -1}, []string{"Policy.SoftTimeout: -1ns: "}},
+		{"SetCookie", Policy{SetCookie: "Strip"}, []string{`Policy.SetCookie: "Strip": `}},
+		{"RequestDirectives", Policy{RequestDirectives: "on"}, []string{`Policy.RequestDirectives: "on": `}},
+		{"TargetedFields", Policy{TargetedFields: []string{"A", "B:"}}, []string{`Policy.TargetedFields: "B:": `}},
 		{"FillTimeout", Policy{FillTimeout: -time.Minute}, []string{"Policy.FillTimeout: -1m0s: "}},
 		{"WaitTimeout", Policy{WaitTimeout: -time.Minute}, []string{"Policy.WaitTimeout: -1m0s: "}},
 		{"MaxBodyBytes", Policy{MaxBodyBytes: -5}, []string{"Policy.MaxBodyBytes: -5: "}},
@@ -64,6 +69,7 @@ func TestPolicyValid(t *testing.T) {
 		{Headers: []string{"accept-language", "X-!#$%&'*+-.^_`|~"}},
 		{Query: Query{Allow: []string{"a"}, Sort: true}},
 		{Query: Query{Ignore: []string{"*"}}},
+		{SetCookie: StripSetCookie, RequestDirectives: HonourDirectives, TargetedFields: []string{}},
 	} {
 		if err := c.CheckPolicy(p); err != nil {
 			t.Errorf("%+v: %v", p, err)

@@ -12,6 +12,20 @@ import (
 	"github.com/freshet-go/freshet/internal/rfc9111"
 )
 
+// passFor is how long it is remembered that a key's responses are not shared,
+// so that its requests need not wait for each other to find out (hit-for-miss).
+const passFor = 5 * time.Second
+
+// passMore is how long after that it is still believed, while one request at a
+// time finds out whether it holds.
+const passMore = time.Minute
+
+// failing backoff of refreshes: doubled from base up to limit.
+const (
+	backoffBase  = time.Second
+	backoffLimit = 32 * time.Second
+)
+
 // settle stores what a run has brought, and gives back what it has reserved.
 func (x *exchange) settle(fl *engine.Flight[*fill], clean bool) {
 	f := fl.State
@@ -52,8 +66,8 @@ func (x *exchange) settle(fl *engine.Flight[*fill], clean bool) {
 		case reason == "":
 			reason = reasonIncomplete
 		}
-		if clean && x.memorable(&v) {
-			fl.Publish(func() { x.remember(fl, v.private) })
+		if trailer := string(rfc9111.ReasonTrailer); clean && v.private == trailer {
+			fl.Publish(func() { x.remember(fl, trailer) }) // known only now
 		}
 		if x.old != nil && (!clean || v.failed) {
 			x.old.Failed(c.store.Now(), backoffBase, backoffLimit)
@@ -79,7 +93,7 @@ func (x *exchange) publish(fl *engine.Flight[*fill], v *verdict, body []byte, re
 	}
 	s.sortFields()
 	now := c.store.Now()
-	o := object{key: x.q.key.clone(), response: s, byPolicy: v.byPolicy, metrics: x.route(fl.State.req)}
+	o := object{key: x.q.key.clone(), response: s, sharing: v.sharing, metrics: x.route(fl.State.req)}
 	hash := x.q.key.hash(c.seed)
 	times := v.times(now)
 	if x.q.variant != nil || len(v.vary) > 0 {
@@ -141,10 +155,14 @@ func (x *exchange) variantFor(fl *engine.Flight[*fill], v *verdict, times engine
 	return found
 }
 
-// memorable reports whether it is worth knowing that v is not shared. An error
-// is not, where it would take the place of a response that can be validated.
-func (x *exchange) memorable(v *verdict) bool {
-	return v.private != "" && v.private != reasonEmpty && !v.failed && !(x.old != nil && serverError(v.status))
+// unfit remembers that v is not shared, as soon as that is known: it may be
+// long before the response ends. An error is not remembered where that would
+// take the place of a response that can be validated, nor is an accident.
+func (x *exchange) unfit(fl *engine.Flight[*fill], v *verdict) {
+	if v.private == reasonEmpty || x.old != nil && serverError(v.status) {
+		return
+	}
+	fl.Publish(func() { x.remember(fl, v.private) })
 }
 
 // remember notes for a while that responses are not shared.
@@ -156,7 +174,7 @@ func (x *exchange) remember(fl *engine.Flight[*fill], why string) {
 	}
 	c.store.Put(x.hash, &engine.Entry[object]{
 		Value: o,
-		Times: engine.NewTimes(c.store.Now(), passFor, 0, 0),
+		Times: engine.NewTimes(c.store.Now(), passFor, passMore, 0),
 		Gen:   fl.Gen,
 	}, c.store.Overhead()+o.key.size(), 0)
 }

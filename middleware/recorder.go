@@ -102,6 +102,7 @@ func (r *recorder) commit(v verdict) {
 // been written, writes it. The caller holds fill.mu.
 func (r *recorder) handOver() {
 	f := r.fill
+	f.unfit(&f.verdict)
 	client := f.handOver()
 	if client == nil {
 		r.gone = true

@@ -28,11 +28,23 @@ type object struct {
 	variants *variants
 	private  string // why responses are not shared, if that is what is known
 
+	sharing
+
+	metrics *routeMetrics
+}
+
+// sharing says which requests a response answers beyond what its key says.
+type sharing struct {
 	// byPolicy says that the response's freshness comes from the policy
 	// alone, so that it does not answer requests with a Cookie.
 	byPolicy bool
 
-	metrics *routeMetrics
+	// anonymous says that nothing in the response lets it answer requests
+	// with Authorization (RFC 9111 3.5).
+	anonymous bool
+
+	// noStale says that no request can have it stale.
+	noStale bool
 }
 
 // match reports whether o is what q asks for.

@@ -24,7 +24,7 @@ func (x *exchange) freshen(f *fill, a *arrival) verdict {
 	rfc9111.StripConnection(own)
 	var cookies []field
 	a.fields = slices.DeleteFunc(a.fields, func(f field) bool {
-		if f.name == "Set-Cookie" || f.name == "Set-Cookie2" {
+		if x.policy.SetCookie != StoreSetCookie && (f.name == "Set-Cookie" || f.name == "Set-Cookie2") {
 			// Whoever asked gets it, and what is stored has none: a session
 			// renewed by a 304 is no reason to send the whole again.
 			cookies = append(cookies, f)

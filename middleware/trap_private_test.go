@@ -82,26 +82,96 @@ func privateSet(h http.Header, fields []string) {
 	}
 }
 
-// H3: a request with Authorization is answered by the handler, and what it
-// gets is for nobody else. Nor does it get what others may have.
+// H3: what a request with Authorization gets is for nobody else, nor does it
+// get what others may have, unless the response says so (RFC 9111 3.5).
 func TestPrivateAuthorization(t *testing.T) {
-	for _, control := range []string{"max-age=60", "public, max-age=60", "s-maxage=60"} {
-		h := newCache(t, Options{}).Handler(Policy{TTL: time.Hour})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Cache-Control", control)
+	const forAlice, shared, passed = "for alice", "freshet; hit; ttl=60", "freshet; fwd=uri-miss; detail=authorization"
+	for _, row := range []struct {
+		control string
+		policy  Policy
+		want    []string // body and Cache-Status for alice, bob, nobody, alice, nobody
+	}{
+		{"max-age=60", Policy{TTL: time.Hour}, []string{
+			forAlice, passed, "for bob", passed, "for ", "freshet; fwd=uri-miss; stored",
+			forAlice, "freshet; fwd=bypass; detail=authorization", "for ", shared,
+		}},
+		{"", Policy{TTL: time.Minute}, []string{
+			forAlice, passed, "for bob", passed, "for ", "freshet; fwd=uri-miss; stored",
+			forAlice, "freshet; fwd=bypass; detail=authorization", "for ", shared,
+		}},
+		{"", Policy{TTL: time.Minute, Headers: []string{"authorization"}}, []string{
+			forAlice, "freshet; fwd=uri-miss; stored", "for bob", "freshet; fwd=uri-miss; stored", "for ", "freshet; fwd=uri-miss; stored",
+			forAlice, shared, "for ", shared,
+		}},
+		{"public, max-age=60", Policy{}, []string{
+			forAlice, "freshet; fwd=uri-miss; stored", forAlice, shared, forAlice, shared, forAlice, shared, forAlice, shared,
+		}},
+		{"s-maxage=60", Policy{}, []string{
+			forAlice, "freshet; fwd=uri-miss; stored", forAlice, shared, forAlice, shared, forAlice, shared, forAlice, shared,
+		}},
+		{"max-age=60, must-revalidate", Policy{}, []string{
+			forAlice, "freshet; fwd=uri-miss; stored", forAlice, shared, forAlice, shared, forAlice, shared, forAlice, shared,
+		}},
+	} {
+		h := newCache(t, Options{}).Handler(row.policy)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if row.control != "" {
+				w.Header().Set("Cache-Control", row.control)
+			}
 			fmt.Fprint(w, "for ", r.Header.Get("Authorization"))
 		}))
-		for _, user := range []string{"alice", "bob", "", "alice", ""} {
+		for i, user := range []string{"alice", "bob", "", "alice", ""} {
 			var fields []string
 			if user != "" {
 				fields = []string{"Authorization", user}
 			}
 			w := get(h, "/", fields...)
-			if w.Body.String() != "for "+user {
-				t.Errorf("%s: %q got %q", control, user, w.Body.String())
+			if got := w.Header().Get("Cache-Status"); w.Body.String() != row.want[2*i] || got != row.want[2*i+1] {
+				t.Errorf("%q %v, request %d of %q: %q %q, want %q", row.control, row.policy.Headers, i, user, w.Body, got, row.want[2*i:2*i+2])
 			}
-			if got := w.Header().Get("Cache-Status"); user != "" && got != "freshet; fwd=bypass; detail=authorization" {
-				t.Errorf("%s: %q", control, got)
-			}
+		}
+	}
+}
+
+// Who waits for the run of somebody with Authorization gets its response only
+// if that says so, and the other way round.
+func TestPrivateAuthorizationCoalesced(t *testing.T) {
+	for _, row := range []struct {
+		control string
+		calls   int64
+	}{
+		{"max-age=60", 3}, {"public, max-age=60", 1},
+	} {
+		for _, first := range []string{"alice", ""} {
+			synctest.Test(t, func(t *testing.T) {
+				var calls atomic.Int64
+				h := newCache(t, Options{}).Handler(Policy{})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					calls.Add(1)
+					time.Sleep(time.Second)
+					w.Header().Set("Cache-Control", row.control)
+					fmt.Fprint(w, "for ", r.Header.Get("Authorization"))
+				}))
+				var wg sync.WaitGroup
+				ask := func(user string) {
+					wg.Go(func() {
+						var fields []string
+						if user != "" {
+							fields = []string{"Authorization", user}
+						}
+						if got := get(h, "/", fields...).Body.String(); row.calls > 1 && got != "for "+user {
+							t.Errorf("%s after %q: %q got %q", row.control, first, user, got)
+						}
+					})
+				}
+				ask(first)
+				synctest.Wait()
+				for _, user := range []string{"bob", "carol"} {
+					ask(user)
+				}
+				wg.Wait()
+				if got := calls.Load(); got != row.calls {
+					t.Errorf("%s after %q: %d calls, want %d", row.control, first, got, row.calls)
+				}
+			})
 		}
 	}
 }
@@ -203,7 +273,7 @@ func raise(most *atomic.Int64, n int64) {
 }
 
 // S12: that a key's responses are not shared is remembered for five seconds,
-// and then looked at anew.
+// and then looked at anew by one request, which keeps no other waiting.
 func TestPrivateRemembered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		control := "private"
@@ -232,8 +302,14 @@ func TestPrivateRemembered(t *testing.T) {
 		control = "max-age=60"
 		time.Sleep(passFor - 2*time.Second - time.Nanosecond) // the first one was over a second before its round
 		round("remembered to the end", 10, time.Second)
-		round("forgotten: one for all", 1, time.Second)
+		round("doubted: one finds out, nobody waits", 10, time.Second)
 		round("stored", 0, 0)
+		control = "private"
+		time.Sleep(time.Minute)
+		round("cold again", 10, 2*time.Second)
+		time.Sleep(passFor + passMore)
+		control = "max-age=60"
+		round("forgotten: one for all", 1, time.Second)
 	})
 }
 

@@ -118,8 +118,16 @@ var policyFields = []field[cachemw.Policy]{
 	{"name", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.Name = d.str(p, n) }},
 	{"ttl", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.TTL = d.duration(p, n) }},
 	{"status_ttl", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.StatusTTL = d.statusTTL(p, n) }},
+	{"heuristic_limit", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.HeuristicLimit = d.duration(p, n) }},
+	{"targeted_fields", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) {
+		v.TargetedFields = append([]string{}, d.strings(p, n)...) // an empty list is not the default
+	}},
+	{"set_cookie", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) {
+		v.SetCookie = cachemw.SetCookie(d.str(p, n))
+	}},
 	{"stale_while_revalidate", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.StaleWhileRevalidate = d.duration(p, n) }},
 	{"stale_if_error", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.StaleIfError = d.duration(p, n) }},
+	{"soft_timeout", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.SoftTimeout = d.duration(p, n) }},
 	{"fill_timeout", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.FillTimeout = d.duration(p, n) }},
 	{"wait_timeout", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.WaitTimeout = d.duration(p, n) }},
 	{"max_body_bytes", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.MaxBodyBytes = d.size(p, n) }},
@@ -128,6 +136,9 @@ var policyFields = []field[cachemw.Policy]{
 		decodeFields(d, p, n, queryFields, &v.Query)
 	}},
 	{"headers", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.Headers = d.strings(p, n) }},
+	{"request_directives", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) {
+		v.RequestDirectives = cachemw.RequestDirectives(d.str(p, n))
+	}},
 	{"hide_status", func(d *decoder, p string, n ast.Node, v *cachemw.Policy) { v.HideStatus = d.boolean(p, n) }},
 }
 

@@ -58,7 +58,12 @@ routes:
       ttl: 1m
       status_ttl: {404: 5s, 200: 0}
       stale_while_revalidate: 2m
+      heuristic_limit: 24h
+      targeted_fields: [Own-Cache-Control]
+      set_cookie: strip
       stale_if_error: 3m
+      soft_timeout: 200ms
+      request_directives: honour
       fill_timeout: 4s
       wait_timeout: 5s
       max_body_bytes: 1MiB
@@ -81,12 +86,13 @@ routes:
 	twin.Name = "twin"
 	policy := cachemw.Policy{
 		Name: "items", TTL: time.Minute,
-		StatusTTL:            map[int]time.Duration{404: 5 * time.Second, 200: 0},
-		StaleWhileRevalidate: 2 * time.Minute, StaleIfError: 3 * time.Minute,
+		StatusTTL:      map[int]time.Duration{404: 5 * time.Second, 200: 0},
+		HeuristicLimit: 24 * time.Hour, TargetedFields: []string{"Own-Cache-Control"}, SetCookie: cachemw.StripSetCookie,
+		StaleWhileRevalidate: 2 * time.Minute, StaleIfError: 3 * time.Minute, SoftTimeout: 200 * time.Millisecond,
 		FillTimeout: 4 * time.Second, WaitTimeout: 5 * time.Second,
 		MaxBodyBytes: 1 << 20, MaxVariants: 6,
 		Query:   cachemw.Query{Ignore: []string{"utm_*"}, Sort: true},
-		Headers: []string{"X-Tenant"}, HideStatus: true,
+		Headers: []string{"X-Tenant"}, RequestDirectives: cachemw.HonourDirectives, HideStatus: true,
 	}
 	want := Config{
 		Listen: "127.0.0.1:1", Admin: "off", AdminToken: "s3cret", MaxBytes: 1 << 30, Name: "edge",
@@ -147,7 +153,8 @@ func TestParseErrors(t *testing.T) {
 		"max_conns, conn_wait, dial_timeout, tls_timeout, response_header_timeout, idle_timeout")
 	f("unknown key of route", route("path: /x"), "f.yaml:7:5: routes[0].path: unknown key, must be one of pattern, upstream, strip_prefix, policy")
 	f("unknown key of policy", policy("tll: 1m"), "f.yaml:8:7: routes[0].policy.tll: unknown key, must be one of name, ttl, status_ttl, "+
-		"stale_while_revalidate, stale_if_error, fill_timeout, wait_timeout, max_body_bytes, max_variants, query, headers, hide_status")
+		"heuristic_limit, targeted_fields, set_cookie, stale_while_revalidate, stale_if_error, soft_timeout, fill_timeout, wait_timeout, "+
+		"max_body_bytes, max_variants, query, headers, request_directives, hide_status")
 	f("unknown key of query", policy("query: {deny: [a]}"), "f.yaml:8:15: routes[0].policy.query.deny: unknown key, must be one of allow, ignore, sort")
 	f("key twice", "name: x\nname: y\n"+valid, `f.yaml:2:1: mapping key "name" already defined at [1:1]`)
 	f("status twice", policy(`status_ttl: {404: 1s, "404": 2s}`), `f.yaml:8:29: mapping key "404" already defined at [8:20]`)
@@ -222,13 +229,16 @@ func TestParseErrors(t *testing.T) {
 	f("foreign prefix", route("strip_prefix: /api"), `f.yaml:7:19: routes[0].strip_prefix: "/api": the pattern "/*" does not begin with it`)
 
 	// Policies, by the rules of the middleware.
-	for _, key := range []string{"ttl", "stale_while_revalidate", "stale_if_error", "fill_timeout", "wait_timeout"} {
+	for _, key := range []string{"ttl", "heuristic_limit", "soft_timeout", "stale_while_revalidate", "stale_if_error", "fill_timeout", "wait_timeout"} {
 		f("negative "+key, policy(key+": -1s"), "f.yaml:8:"+itoa(7+len(key)+2)+": routes[0].policy."+key+": -1s: must not be negative")
 	}
 	f("negative status ttl", policy("status_ttl: {404: -1s}"), "f.yaml:8:25: routes[0].policy.status_ttl.404: -1s: must not be negative")
 	f("status 206", policy("status_ttl: {206: 1s}"), "f.yaml:8:25: routes[0].policy.status_ttl.206: 1s: not a status code whose response can be stored")
 	f("negative variants", policy("max_variants: -1"), "f.yaml:8:21: routes[0].policy.max_variants: -1: must not be negative")
 	f("allow and ignore", policy("query: {allow: [a], ignore: [b]}"), "f.yaml:8:14: routes[0].policy.query: [b]: cannot be combined with Query.Allow")
+	f("set_cookie", policy("set_cookie: maybe"), `f.yaml:8:19: routes[0].policy.set_cookie: "maybe": must be "refuse", "strip" or "store"`)
+	f("request_directives", policy("request_directives: obey"), `f.yaml:8:27: routes[0].policy.request_directives: "obey": must be "ignore" or "honour"`)
+	f("targeted field", policy("targeted_fields: [\"a b\"]"), `f.yaml:8:24: routes[0].policy.targeted_fields: "a b": not a header field name`)
 	f("bad field name", policy("headers: [\"a b\"]"), `f.yaml:8:16: routes[0].policy.headers: "a b": not a header field name`)
 
 	// All of them, in the order of the file.

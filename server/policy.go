@@ -17,14 +17,19 @@ func policyParts(p cachemw.Policy) []policyPart {
 	parts := []policyPart{
 		{"name", cachemw.Policy{Name: p.Name}},
 		{"ttl", cachemw.Policy{TTL: p.TTL}},
+		{"heuristic_limit", cachemw.Policy{HeuristicLimit: p.HeuristicLimit}},
+		{"targeted_fields", cachemw.Policy{TargetedFields: p.TargetedFields}},
+		{"set_cookie", cachemw.Policy{SetCookie: p.SetCookie}},
 		{"stale_while_revalidate", cachemw.Policy{StaleWhileRevalidate: p.StaleWhileRevalidate}},
 		{"stale_if_error", cachemw.Policy{StaleIfError: p.StaleIfError}},
+		{"soft_timeout", cachemw.Policy{SoftTimeout: p.SoftTimeout}},
 		{"fill_timeout", cachemw.Policy{FillTimeout: p.FillTimeout}},
 		{"wait_timeout", cachemw.Policy{WaitTimeout: p.WaitTimeout}},
 		{"max_body_bytes", cachemw.Policy{MaxBodyBytes: p.MaxBodyBytes}},
 		{"max_variants", cachemw.Policy{MaxVariants: p.MaxVariants}},
 		{"query", cachemw.Policy{Query: p.Query}},
 		{"headers", cachemw.Policy{Headers: p.Headers}},
+		{"request_directives", cachemw.Policy{RequestDirectives: p.RequestDirectives}},
 	}
 	statuses := make([]int, 0, len(p.StatusTTL))
 	for status := range p.StatusTTL {

@@ -56,6 +56,10 @@ type StoreInput struct {
 
 	// AllowSetCookie stores responses that set cookies, for everyone.
 	AllowSetCookie bool
+
+	// AllowAuthorization stores responses to requests with credentials, since
+	// the cache finds them by these.
+	AllowAuthorization bool
 }
 
 // Store decides whether a shared cache stores a response (3), and hands it to
@@ -95,12 +99,18 @@ func permission(in StoreInput) Reason {
 		return ReasonRequestNoStore // 5.2.1.5
 	case cc.Private || slices.ContainsFunc(cc.PrivateFields, essential):
 		return ReasonPrivate // 5.2.2.7
-	case len(in.Request["Authorization"]) > 0 && !cc.Public && !cc.MustRevalidate && !cc.SMaxAge.Set:
-		return ReasonAuthorization // 3.5
+	case len(in.Request["Authorization"]) > 0 && !AllowsAuthorization(cc) && !in.AllowAuthorization:
+		return ReasonAuthorization
 	case !in.AllowSetCookie && setsCookie(in.Header, cc):
 		return ReasonSetCookie
 	}
 	return Storable
+}
+
+// AllowsAuthorization reports whether a response may answer other requests
+// than one with credentials (3.5).
+func AllowsAuthorization(cc CacheControl) bool {
+	return cc.Public || cc.MustRevalidate || cc.SMaxAge.Set
 }
 
 // setsCookie reports whether storing the response would store a cookie. RFC

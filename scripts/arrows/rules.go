@@ -33,8 +33,11 @@ var (
 		root + "/server":     {root + "/benchmarks", "testing", "github.com/stretchr/testify"},
 	}
 
-	// stdlibOnly are packages that import nothing but the standard library.
-	stdlibOnly = []string{root + "/internal/rfc9111"}
+	// stdlibOnly are packages that import nothing but the standard library,
+	// and what stands beside them.
+	stdlibOnly = map[string][]string{
+		root + "/internal/rfc9111": {"github.com/dunglas/httpsfv"}, // the grammar of structured fields
+	}
 
 	// oneFile are libraries that exactly one file of the tree imports.
 	oneFile = []string{
@@ -47,10 +50,10 @@ var (
 	// else but rootMayRequire.
 	rootRequires = []string{
 		"github.com/VictoriaMetrics/metrics", "github.com/dgraph-io/ristretto/v2",
+		"github.com/dunglas/httpsfv", // structured fields
 		"github.com/go-chi/chi/v5", "golang.org/x/sync",
 	}
 	rootMayRequire = []string{
-		"github.com/dunglas/httpsfv", // structured fields
 		"pgregory.net/rapid",         // tests only; rootNever keeps it there
 		"go.uber.org/goleak",         // likewise
 	}
@@ -88,9 +91,9 @@ func check(packages []pkg, modules []module) []string {
 				checkReach(p, what, say)
 			}
 		}
-		if within(p.ImportPath, stdlibOnly) {
+		if beside, ok := stdlibOnly[p.ImportPath]; ok {
 			for _, dep := range p.Deps {
-				if first, _, _ := strings.Cut(dep, "/"); strings.Contains(first, ".") {
+				if first, _, _ := strings.Cut(dep, "/"); strings.Contains(first, ".") && !slices.Contains(beside, dep) {
 					say("%s reaches %s, but may use the standard library only", p.ImportPath, dep)
 				}
 			}

@@ -1,0 +1,191 @@
+package middleware
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/rfc9111"
+)
+
+// decide is the verdict on a response, as known at its header.
+func (x *exchange) decide(f *fill, status int, h http.Header) verdict {
+	now := x.cache.store.Now()
+	a := arrival{now: now, wall: time.Now()}
+	h = h.Clone()
+	rfc9111.Canonicalise(h)
+	a.fields = newFields(h, f.outer)
+	var ok bool
+	if a.date, ok = rfc9111.DateField(headerOf(a.fields), "Date", a.wall); !ok { // a handler that sets none, as is normal in chi
+		a.date = a.wall
+		a.fields = slices.DeleteFunc(a.fields, func(f field) bool { return f.name == "Date" })
+		a.fields = append(a.fields, field{name: "Date", values: []string{a.wall.UTC().Format(http.TimeFormat)}})
+	}
+	if status == http.StatusNotModified && f.req != f.whole {
+		return x.freshen(f, &a)
+	}
+	v := verdict{status: status, length: -1}
+	header := headerOf(a.fields)
+	if n, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
+		v.length = n
+	}
+	if x.old != nil && serverError(status) && x.keepOld(now) {
+		v.failed = true
+		return v
+	}
+	x.judge(f, &v, header, &a)
+	return v
+}
+
+// An arrival is a response header as it came from the handler.
+type arrival struct {
+	fields []field // what the handler set, canonical, with a Date
+	date   time.Time
+	now    engine.Instant
+	wall   time.Time
+}
+
+// keepOld reports whether the old response is to be used, or kept, when the
+// handler fails: inside stale-if-error, and, by a run behind it, as long as it
+// is served anyway.
+func (x *exchange) keepOld(now engine.Instant) bool {
+	return !x.strict && (x.old.Usable(now) || x.old.State(now) == engine.StaleWhileRevalidate)
+}
+
+// judge says whether v may be shared, for how long, and with which fields.
+// header is all of the response: what the handler has set, merged into what
+// was stored if it has set a 304.
+func (x *exchange) judge(f *fill, v *verdict, header http.Header, a *arrival) {
+	cc, targeted := rfc9111.ResponseControl(header, x.policy.TargetedFields)
+	if targeted {
+		delete(header, "Expires") // RFC 9213 2.2
+	}
+	ageValue, _ := rfc9111.ParseAge(header["Age"])
+	v.age = rfc9111.InitialAge(ageValue, a.date, a.wall.Add(-a.now.Sub(x.began)), a.wall)
+	fresh := rfc9111.Lifetime(header, cc, a.date, a.wall)
+	lifetime := fresh.Lifetime - v.age
+	if !fresh.Explicit {
+		lifetime = x.assumed(v, header, cc, a)
+	}
+	windows := rfc9111.StaleWindows{WhileRevalidate: x.policy.StaleWhileRevalidate, IfError: x.policy.StaleIfError}
+	cookies := f.asked["Cookie"] != nil && !x.byCookie
+	reason := rfc9111.Store(rfc9111.StoreInput{
+		Method:    http.MethodGet,
+		Request:   f.asked,
+		Status:    v.status,
+		Header:    header,
+		Control:   cc,
+		Freshness: fresh,
+		Age:       v.age,
+		HasTTL:    lifetime > 0 && !cookies,
+		Stale:     windows,
+
+		AllowSetCookie:     x.policy.SetCookie == StripSetCookie || x.policy.SetCookie == StoreSetCookie,
+		AllowAuthorization: x.byCredentials,
+	})
+	vary, _ := rfc9111.VaryFields(header)
+	v.vary = union(vary, unkeyed(f.asked))
+	switch {
+	case reason == rfc9111.ReasonNoFreshness && lifetime > 0:
+		v.private = reasonCookie
+	case reason != rfc9111.Storable:
+		v.private = string(reason)
+	case eventStream(header.Get("Content-Type")):
+		v.private = reasonEventStream
+	}
+	v.shared = v.private == ""
+	v.upstream = header["Cache-Status"]
+	personal := rfc9111.StripFields(cc)
+	if x.policy.SetCookie == StripSetCookie {
+		personal = append(personal, "Set-Cookie", "Set-Cookie2")
+	}
+	v.divide(a.fields, personal)
+	v.sharing = sharing{
+		byPolicy:  !fresh.Explicit && !x.byCookie,
+		anonymous: !rfc9111.AllowsAuthorization(cc) && !x.byCredentials,
+		noStale:   rfc9111.StaleForbidden(cc),
+	}
+	if cc.NoCache {
+		lifetime = 0 // 5.2.2.4: validated on every use
+	}
+	windows = rfc9111.Stale(cc, windows)
+	if over := -lifetime; over > 0 { // stale on arrival: part of the windows is gone
+		windows.WhileRevalidate -= over
+		windows.IfError -= over
+	}
+	keep := time.Duration(0)
+	if rfc9111.HasValidator(header) {
+		keep = keepFor
+	}
+	v.times = func(now engine.Instant) engine.Times {
+		return engine.NewTimes(now, lifetime, windows.WhileRevalidate, windows.IfError).Keep(keep)
+	}
+}
+
+// divide sorts the fields into those of everyone and those of the client that
+// asked, and leaves out those of a connection. Age is made anew for each
+// answer, and Cache-Status is added to.
+func (v *verdict) divide(fields []field, personal []string) {
+	forAll := headerOf(fields)
+	rfc9111.StripConnection(forAll)
+	for _, f := range fields {
+		switch {
+		case forAll[f.name] == nil, f.name == "Age", f.name == "Cache-Status":
+		case slices.Contains(personal, f.name):
+			v.personal = append(v.personal, f)
+		default:
+			v.fields = append(v.fields, f)
+		}
+	}
+	v.header = headerOf(v.fields)
+}
+
+// rewriters are request fields that change what a handler takes for the URL,
+// the client's scheme or the method, and that nobody names in Vary.
+var rewriters = []string{
+	"Forwarded", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Scheme",
+	"X-Host", "X-Http-Method-Override", "X-Original-Url", "X-Rewrite-Url",
+}
+
+// unkeyed returns the rewriters in a request. A response that was made with
+// them is stored as if it varied by them: a client that sends X-Forwarded-Host
+// gets what it asked for, and nobody else does.
+func unkeyed(h http.Header) []string {
+	var found []string
+	for _, name := range rewriters {
+		if h[name] != nil {
+			found = append(found, name)
+		}
+	}
+	return found
+}
+
+// assumed returns how long a response without explicit freshness is fresh from
+// now on: what the policy gives it, or else a heuristic. A request with a
+// Cookie gets nothing that is only assumed to be for everyone.
+func (x *exchange) assumed(v *verdict, header http.Header, cc rfc9111.CacheControl, a *arrival) time.Duration {
+	if _, named := x.policy.StatusTTL[v.status]; named || rfc9111.HeuristicStatus(v.status) {
+		if ttl, ok := x.policy.ttl(v.status); ok || named {
+			return ttl
+		}
+	}
+	return rfc9111.Heuristic(v.status, header, cc, a.date, a.wall, x.policy.HeuristicLimit) - v.age
+}
+
+func eventStream(contentType string) bool {
+	mime, _, _ := strings.Cut(contentType, ";")
+	return strings.EqualFold(strings.TrimSpace(mime), "text/event-stream")
+}
+
+// serverError reports whether status is one that stale-if-error is for
+// (RFC 5861 4).
+func serverError(status int) bool {
+	switch status {
+	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
