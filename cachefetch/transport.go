@@ -45,7 +45,7 @@ type Transport struct {
 // no transport can be made with.
 func NewTransport(o TransportOptions) (*Transport, error) {
 	named := o.Name != ""
-	o, err := o.check()
+	o, err := o.WithDefaults()
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func NewTransport(o TransportOptions) (*Transport, error) {
 		opts:  o,
 		retry: newRetryBudget(),
 		hosts: hosts{
-			config: limit.Config{InFlight: o.MaxInFlight, Queue: o.MaxQueue, Timeout: o.QueueTimeout},
+			config: limit.Config{InFlight: o.MaxInFlight, Queue: max(o.MaxQueue, 0), Timeout: o.QueueTimeout},
 			byName: make(map[hostName]*host),
 		},
 	}

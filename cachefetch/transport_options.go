@@ -35,7 +35,7 @@ type TransportOptions struct {
 	// number in flight is Poisson distributed for any distribution of
 	// latencies if requests come at random, so three standard deviations on
 	// top are exceeded for 0.1 % of the time, which is what the queue is for.
-	// Both or neither, and not together with MaxConnsPerHost.
+	// Both or neither, and no other MaxConnsPerHost beside them.
 	RequestsPerSecond float64
 	Latency           time.Duration
 
@@ -170,9 +170,10 @@ func (c *complaints) add(field string, value any, format string, args ...any) {
 	*c = append(*c, fmt.Errorf("cachefetch: TransportOptions.%s: %v: %s", field, value, fmt.Sprintf(format, args...)))
 }
 
-// check returns o with its zero values replaced, or an error that names every
-// field no transport can be made with, and its value.
-func (o TransportOptions) check() (TransportOptions, error) {
+// WithDefaults returns o as [NewTransport] uses it, with the sizes and times
+// that follow from those given, or an error that names every field no
+// transport can be made with, and its value.
+func (o TransportOptions) WithDefaults() (TransportOptions, error) {
 	var bad complaints
 	if o.Name == "" {
 		o.Name = "default"
@@ -227,8 +228,8 @@ func (o *TransportOptions) checkAgreement(bad *complaints) {
 		bad.add("Latency", o.Latency, "is needed with RequestsPerSecond")
 	case !intent && o.Latency > 0:
 		bad.add("RequestsPerSecond", o.RequestsPerSecond, "is needed with Latency")
-	case intent && conns > 0:
-		bad.add("MaxConnsPerHost", conns, "cannot be combined with RequestsPerSecond and Latency, which need %d",
+	case intent && conns > 0 && conns != ConnsFor(o.RequestsPerSecond, o.Latency):
+		bad.add("MaxConnsPerHost", conns, "does not agree with RequestsPerSecond and Latency, which need %d",
 			ConnsFor(o.RequestsPerSecond, o.Latency))
 	case intent:
 		conns = ConnsFor(o.RequestsPerSecond, o.Latency)
@@ -279,11 +280,9 @@ func (o *TransportOptions) fillSizes() {
 	if o.MaxQueue == 0 {
 		o.MaxQueue = o.MaxInFlight
 	}
-	o.MaxQueue = max(o.MaxQueue, 0)
 }
 
-// checkTimes looks at the durations and fills in those that are left out. A
-// RequestTimeout of zero then means none.
+// checkTimes looks at the durations and fills in those that are left out.
 func (o *TransportOptions) checkTimes(bad *complaints) {
 	for _, d := range []struct {
 		field string
@@ -301,12 +300,7 @@ func (o *TransportOptions) checkTimes(bad *complaints) {
 			bad.add(d.field, d.value, "must not be negative")
 		}
 	}
-	switch {
-	case o.RequestTimeout < 0:
-		o.RequestTimeout = 0
-	case o.RequestTimeout == 0:
-		o.RequestTimeout = max(defaultRequestTimeout, 2*o.ResponseHeaderTimeout)
-	}
+	fill(&o.RequestTimeout, max(defaultRequestTimeout, 2*o.ResponseHeaderTimeout))
 	queue, header := defaultQueueTimeout, defaultResponseHeaderTimeout
 	if whole := o.RequestTimeout; whole > 0 {
 		if o.QueueTimeout >= whole {
@@ -317,7 +311,9 @@ func (o *TransportOptions) checkTimes(bad *complaints) {
 		}
 		queue, header = min(queue, whole/2), min(header, whole)
 	}
-	fill(&o.QueueTimeout, queue)
+	if o.MaxQueue >= 0 {
+		fill(&o.QueueTimeout, queue)
+	}
 	fill(&o.ConnTimeout, defaultConnTimeout)
 	fill(&o.DialTimeout, defaultDialTimeout)
 	fill(&o.TLSTimeout, defaultTLSTimeout)

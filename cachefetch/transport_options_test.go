@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -75,12 +76,15 @@ func TestTransportSizesFollow(t *testing.T) {
 		{"few in flight", TransportOptions{MaxInFlight: 5}, sizes{5, 5, 20, 5, 5}},
 		{"many in flight", TransportOptions{MaxInFlight: 9000}, sizes{1024, 1024, 4096, 9000, 9000}},
 		{"idle in all", TransportOptions{MaxIdleConns: 50}, sizes{1024, 50, 50, 2048, 2048}},
-		{"no queue", TransportOptions{MaxConnsPerHost: 10, MaxQueue: -1}, sizes{10, 10, 40, 20, 0}},
+		{"no queue", TransportOptions{MaxConnsPerHost: 10, MaxQueue: -1}, sizes{10, 10, 40, 20, -1}},
 	} {
-		o, err := tt.o.check()
+		o, err := tt.o.WithDefaults()
 		if err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 			continue
+		}
+		if again, err := o.WithDefaults(); err != nil || !reflect.DeepEqual(again, o) {
+			t.Errorf("%s: are not accepted as they are: %v", tt.name, err)
 		}
 		if got := (sizes{o.MaxConnsPerHost, o.MaxIdleConnsPerHost, o.MaxIdleConns, o.MaxInFlight, o.MaxQueue}); got != tt.want {
 			t.Errorf("%s: %+v, want %+v", tt.name, got, tt.want)
@@ -97,9 +101,9 @@ func TestTransportTimesFollow(t *testing.T) {
 		{"nothing", TransportOptions{}, time.Second, 30 * time.Second, time.Minute},
 		{"short whole", TransportOptions{RequestTimeout: time.Second}, time.Second / 2, time.Second, time.Second},
 		{"long header", TransportOptions{ResponseHeaderTimeout: time.Hour}, time.Second, time.Hour, 2 * time.Hour},
-		{"endless", TransportOptions{RequestTimeout: -1}, time.Second, 30 * time.Second, 0},
+		{"endless", TransportOptions{RequestTimeout: -1}, time.Second, 30 * time.Second, -1},
 	} {
-		o, err := tt.o.check()
+		o, err := tt.o.WithDefaults()
 		if err != nil || o.QueueTimeout != tt.queue || o.ResponseHeaderTimeout != tt.header || o.RequestTimeout != tt.whole {
 			t.Errorf("%s: queue %v, header %v, whole %v, %v", tt.name, o.QueueTimeout, o.ResponseHeaderTimeout, o.RequestTimeout, err)
 		}

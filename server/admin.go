@@ -56,7 +56,11 @@ func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 // so that a slow reader holds nothing up.
 func (s *Server) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 	var b bytes.Buffer
-	cachefetch.WriteMetrics(&b, s.cache, processMetrics{s})
+	sources := []cachefetch.MetricsSource{s.cache, processMetrics{s}}
+	if s.gateway != nil {
+		sources = append(sources, s.gateway.sources()...)
+	}
+	cachefetch.WriteMetrics(&b, append(sources, s.opts.Metrics...)...)
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	_, _ = b.WriteTo(w)

@@ -84,29 +84,55 @@ type Upstream struct {
 	// not pass then. An https upstream negotiates HTTP/2 by itself.
 	H2C bool
 
-	// MaxConns bounds the connections to the upstream; as many are kept open
-	// when idle. Zero means 1024.
-	MaxConns int
+	// NoHTTP2 keeps to HTTP/1.1 where TLS would negotiate HTTP/2.
+	NoHTTP2 bool
 
-	// ConnWait bounds how long a request waits for a connection: for one that
-	// is free, or for the dial of a new one. After that it is answered 503
-	// with Retry-After. The dial goes on, for the next request. Zero means 10
-	// seconds.
-	ConnWait time.Duration
+	// Proxy uses the proxy that the environment names (HTTPS_PROXY and so
+	// on). False means none is: a gateway's upstream is near.
+	Proxy bool
 
-	// DialTimeout bounds one TCP connect. Zero means 5 seconds.
-	DialTimeout time.Duration
+	// What follows is about the client of the upstream, which is a
+	// [cachefetch.Transport]. Zero means what its options say, unless there is
+	// something else here.
 
-	// TLSTimeout bounds one TLS handshake. Zero means 10 seconds.
-	TLSTimeout time.Duration
+	// RequestsPerSecond and Latency say what is expected of the upstream; the
+	// number of connections follows. Both or neither.
+	RequestsPerSecond float64
+	Latency           time.Duration
+
+	// MaxConns bounds the connections, and MaxIdleConns those that are kept
+	// when idle.
+	MaxConns, MaxIdleConns int
+
+	// MaxInFlight bounds the requests that are under way, MaxQueue those that
+	// wait for a place (-1 means none may), and QueueTimeout how long. What is
+	// beyond is answered with a stale response, else 503 with Retry-After.
+	MaxInFlight, MaxQueue int
+	QueueTimeout          time.Duration
+
+	// ConnTimeout bounds how long a request waits for a connection, for one
+	// that is free or the dial of a new one, before it is answered the same
+	// way. The dial goes on, for the next request.
+	ConnTimeout time.Duration
+
+	// DialTimeout bounds one TCP connect, TLSTimeout one TLS handshake.
+	DialTimeout, TLSTimeout time.Duration
 
 	// ResponseHeaderTimeout bounds the time from the end of the request to
 	// the header of the response, which is answered 504 after it. Zero means
-	// 60 seconds.
+	// 60 seconds, or RequestTimeout if that is less.
 	ResponseHeaderTimeout time.Duration
 
+	// BodyTimeout bounds how long a response body may stand still, for the
+	// upstream or for a client that does not read. Zero means 5 minutes.
+	BodyTimeout time.Duration
+
+	// RequestTimeout bounds a whole exchange, its body included. Zero means
+	// no limit.
+	RequestTimeout time.Duration
+
 	// IdleTimeout is how long an idle connection is kept. It should be less
-	// than the upstream's own limit. Zero means 60 seconds.
+	// than the upstream's own limit.
 	IdleTimeout time.Duration
 }
 
@@ -126,6 +152,19 @@ type Route struct {
 	// Policy says what is stored. Its Name defaults to Pattern. The zero
 	// Policy stores only what the response itself allows.
 	Policy cachemw.Policy
+
+	// Limit, if its MaxInFlight is set, bounds the requests that this route
+	// has upstream at once. Hits, stale responses and those who join another
+	// request's exchange do not count. Its Name is that of Policy; routes of
+	// one name share one limit.
+	Limit cachemw.LimitOptions
+}
+
+// limited reports whether any of the limit's settings is there.
+func (r Route) limited() bool {
+	limit := r.Limit
+	limit.Name = ""
+	return limit != cachemw.LimitOptions{}
 }
 
 // adminOff is the value of Config.Admin that means: no admin listener.
@@ -156,20 +195,11 @@ func (c Config) withDefaults() Config {
 	routes := make([]Route, len(c.Routes))
 	for i, r := range c.Routes {
 		orDefault(&r.Policy.Name, r.Pattern)
+		r.Limit.Name = r.Policy.Name
 		routes[i] = r
 	}
 	c.Routes = routes
 	return c
-}
-
-func (u Upstream) withDefaults() Upstream {
-	orDefault(&u.MaxConns, 1024)
-	orDefault(&u.ConnWait, 10*time.Second)
-	orDefault(&u.DialTimeout, 5*time.Second)
-	orDefault(&u.TLSTimeout, 10*time.Second)
-	orDefault(&u.ResponseHeaderTimeout, 60*time.Second)
-	orDefault(&u.IdleTimeout, 60*time.Second)
-	return u
 }
 
 // restartKeys names the settings that differ between two configurations and

@@ -2,6 +2,7 @@ package server
 
 import (
 	"os"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -30,7 +31,15 @@ func TestExampleConfig(t *testing.T) {
 	if keys := restartKeys(c, bare); len(keys) > 0 {
 		t.Errorf("values are not the defaults: %v", keys)
 	}
-	if got, want := c.Upstreams[0], (Upstream{Name: "app", URL: "http://127.0.0.1:8000"}).withDefaults(); got != want {
+	got, err := c.Upstreams[0].withDefaults().transportOptions().WithDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := Upstream{Name: "app"}.withDefaults().transportOptions().WithDefaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Proxy, want.Proxy = nil, nil; !reflect.DeepEqual(got, want) {
 		t.Errorf("values are not the defaults: %+v, want %+v", got, want)
 	}
 
@@ -44,6 +53,9 @@ func TestExampleConfig(t *testing.T) {
 		add(f.key)
 	}
 	for _, f := range routeFields {
+		add(f.key)
+	}
+	for _, f := range limitFields {
 		add(f.key)
 	}
 	for _, f := range policyFields {

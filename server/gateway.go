@@ -3,11 +3,14 @@ package server
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/freshet-go/freshet/cachefetch"
 	cachemw "github.com/freshet-go/freshet/middleware"
 	"github.com/go-chi/chi/v5"
 )
@@ -28,6 +31,7 @@ type gateway struct {
 type routing struct {
 	mux       http.Handler
 	upstreams map[string]*upstream
+	limiters  map[cachemw.LimitOptions]*cachemw.Limiter
 }
 
 // ServeHTTP serves the routes of the configuration last applied.
@@ -46,7 +50,7 @@ func (g *gateway) apply(c Config) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	old := g.current.Load()
-	next := &routing{upstreams: make(map[string]*upstream)}
+	next := &routing{upstreams: make(map[string]*upstream), limiters: make(map[cachemw.LimitOptions]*cachemw.Limiter)}
 	for _, uc := range c.Upstreams {
 		if old != nil && old.upstreams[uc.Name] != nil && old.upstreams[uc.Name].config == uc {
 			next.upstreams[uc.Name] = old.upstreams[uc.Name]
@@ -63,6 +67,13 @@ func (g *gateway) apply(c Config) error {
 	mux.NotFound(func(w http.ResponseWriter, _ *http.Request) { refuse(w, http.StatusNotFound) })
 	for _, r := range c.Routes {
 		h := stripPrefix(r.StripPrefix, next.upstreams[r.Upstream])
+		if r.limited() {
+			limiter, err := next.limiter(r.Limit, old)
+			if err != nil {
+				return fmt.Errorf("server: route %s: %w", r.Pattern, err)
+			}
+			h = limiter.Handler(h) // inside of the cache: only exchanges count
+		}
 		mux.With(g.cache.Handler(r.Policy)).Handle(r.Pattern, h)
 	}
 	next.mux = mux
@@ -75,6 +86,39 @@ func (g *gateway) apply(c Config) error {
 		}
 	}
 	return nil
+}
+
+// limiter returns the limiter with these options, that of the generation
+// before if it has one: what is under way there counts on.
+func (t *routing) limiter(o cachemw.LimitOptions, old *routing) (*cachemw.Limiter, error) {
+	l := t.limiters[o]
+	if l == nil && old != nil {
+		l = old.limiters[o]
+	}
+	if l == nil {
+		made, err := cachemw.NewLimiter(o)
+		if err != nil {
+			return nil, err
+		}
+		l = made
+	}
+	t.limiters[o] = l
+	return l, nil
+}
+
+// sources returns what has metrics beside the cache: the upstreams and the
+// limits of the configuration last applied.
+func (g *gateway) sources() []cachefetch.MetricsSource {
+	var all []cachefetch.MetricsSource
+	now := g.current.Load()
+	for _, name := range slices.Sorted(maps.Keys(now.upstreams)) {
+		all = append(all, now.upstreams[name].transport)
+	}
+	byName := func(a, b cachemw.LimitOptions) int { return strings.Compare(a.Name, b.Name) }
+	for _, o := range slices.SortedFunc(maps.Keys(now.limiters), byName) {
+		all = append(all, now.limiters[o])
+	}
+	return all
 }
 
 // close ends idle connections, and those in use when their exchanges end.

@@ -373,7 +373,7 @@ func TestUpstreamFailures(t *testing.T) {
 
 // With one connection taken, the next request is refused in time, and the one
 // that has the connection is not hurt by it.
-func TestConnWait(t *testing.T) {
+func TestConnTimeout(t *testing.T) {
 	arrived, release := make(chan struct{}), make(chan struct{})
 	up := origin(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/first" {
@@ -384,7 +384,7 @@ func TestConnWait(t *testing.T) {
 	})
 	c := testConfig(up)
 	c.Upstreams[0].MaxConns = 1
-	c.Upstreams[0].ConnWait = 100 * time.Millisecond
+	c.Upstreams[0].ConnTimeout = 100 * time.Millisecond
 	s, client := start(t, c, Options{}), testClient(t)
 	first := make(chan string, 1)
 	go func() {

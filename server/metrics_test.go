@@ -275,3 +275,23 @@ func TestMetrics(t *testing.T) {
 		t.Error("no version")
 	}
 }
+
+// A scraped is a whole scrape, by family.
+type scraped map[string]*metricFamily
+
+// scrape reads /metrics.
+func scrape(t *testing.T, c *http.Client, admin string) (scraped, error) {
+	t.Helper()
+	_, text := fetch(t, c, "GET", admin+"/metrics", nil)
+	return parseMetrics(text)
+}
+
+// value returns one series, NaN if it is not there.
+func (s scraped) value(series string) float64 {
+	for _, f := range s {
+		if v, ok := f.samples[series]; ok {
+			return v
+		}
+	}
+	return math.NaN()
+}

@@ -99,11 +99,21 @@ var upstreamFields = []field[Upstream]{
 	{"preserve_host", func(d *decoder, p string, n ast.Node, u *Upstream) { u.PreserveHost = d.boolean(p, n) }},
 	{"via", func(d *decoder, p string, n ast.Node, u *Upstream) { u.NoVia = !d.boolean(p, n) }},
 	{"h2c", func(d *decoder, p string, n ast.Node, u *Upstream) { u.H2C = d.boolean(p, n) }},
+	{"http2", func(d *decoder, p string, n ast.Node, u *Upstream) { u.NoHTTP2 = !d.boolean(p, n) }},
+	{"proxy", func(d *decoder, p string, n ast.Node, u *Upstream) { u.Proxy = d.boolean(p, n) }},
+	{"requests_per_second", func(d *decoder, p string, n ast.Node, u *Upstream) { u.RequestsPerSecond = d.number(p, n) }},
+	{"latency", func(d *decoder, p string, n ast.Node, u *Upstream) { u.Latency = d.duration(p, n) }},
 	{"max_conns", func(d *decoder, p string, n ast.Node, u *Upstream) { u.MaxConns = d.integer(p, n) }},
-	{"conn_wait", func(d *decoder, p string, n ast.Node, u *Upstream) { u.ConnWait = d.duration(p, n) }},
+	{"max_idle_conns", func(d *decoder, p string, n ast.Node, u *Upstream) { u.MaxIdleConns = d.integer(p, n) }},
+	{"max_in_flight", func(d *decoder, p string, n ast.Node, u *Upstream) { u.MaxInFlight = d.integer(p, n) }},
+	{"max_queue", func(d *decoder, p string, n ast.Node, u *Upstream) { u.MaxQueue = d.integer(p, n) }},
+	{"queue_timeout", func(d *decoder, p string, n ast.Node, u *Upstream) { u.QueueTimeout = d.duration(p, n) }},
+	{"conn_timeout", func(d *decoder, p string, n ast.Node, u *Upstream) { u.ConnTimeout = d.duration(p, n) }},
 	{"dial_timeout", func(d *decoder, p string, n ast.Node, u *Upstream) { u.DialTimeout = d.duration(p, n) }},
 	{"tls_timeout", func(d *decoder, p string, n ast.Node, u *Upstream) { u.TLSTimeout = d.duration(p, n) }},
 	{"response_header_timeout", func(d *decoder, p string, n ast.Node, u *Upstream) { u.ResponseHeaderTimeout = d.duration(p, n) }},
+	{"body_timeout", func(d *decoder, p string, n ast.Node, u *Upstream) { u.BodyTimeout = d.duration(p, n) }},
+	{"request_timeout", func(d *decoder, p string, n ast.Node, u *Upstream) { u.RequestTimeout = d.duration(p, n) }},
 	{"idle_timeout", func(d *decoder, p string, n ast.Node, u *Upstream) { u.IdleTimeout = d.duration(p, n) }},
 }
 
@@ -112,6 +122,19 @@ var routeFields = []field[Route]{
 	{"upstream", func(d *decoder, p string, n ast.Node, r *Route) { r.Upstream = d.str(p, n) }},
 	{"strip_prefix", func(d *decoder, p string, n ast.Node, r *Route) { r.StripPrefix = d.str(p, n) }},
 	{"policy", func(d *decoder, p string, n ast.Node, r *Route) { decodeFields(d, p, n, policyFields, &r.Policy) }},
+	{"limit", func(d *decoder, p string, n ast.Node, r *Route) {
+		before := len(d.errs)
+		decodeFields(d, p, n, limitFields, &r.Limit)
+		if len(d.errs) == before && r.Limit == (cachemw.LimitOptions{}) {
+			d.add(p, "has no max_in_flight")
+		}
+	}},
+}
+
+var limitFields = []field[cachemw.LimitOptions]{
+	{"max_in_flight", func(d *decoder, p string, n ast.Node, v *cachemw.LimitOptions) { v.MaxInFlight = d.integer(p, n) }},
+	{"max_queue", func(d *decoder, p string, n ast.Node, v *cachemw.LimitOptions) { v.MaxQueue = d.integer(p, n) }},
+	{"queue_timeout", func(d *decoder, p string, n ast.Node, v *cachemw.LimitOptions) { v.QueueTimeout = d.duration(p, n) }},
 }
 
 var policyFields = []field[cachemw.Policy]{

@@ -39,16 +39,26 @@ upstreams:
     url: https://app.example/base
     preserve_host: true
     via: false
+    http2: false
+    proxy: true
     max_conns: 7
-    conn_wait: 1s
+    max_idle_conns: 6
+    max_in_flight: 8
+    max_queue: -1
+    conn_timeout: 1s
     dial_timeout: 2s
     tls_timeout: 3s
     response_header_timeout: 4s
+    body_timeout: 6s
+    request_timeout: 7s
     idle_timeout: 5s
   twin: *app
   clear:
     url: http://127.0.0.1:8000
     h2c: true
+    requests_per_second: 12.5
+    latency: 300ms
+    queue_timeout: 500ms
 routes:
   - pattern: /v1/{id:[0-9]{2}}
     upstream: app
@@ -76,11 +86,16 @@ routes:
   - pattern: /v2/*
     upstream: clear
     policy: *long
+    limit:
+      max_in_flight: 20
+      max_queue: 10
+      queue_timeout: 250ms
 `
 	app := Upstream{
-		Name: "app", URL: "https://app.example/base", PreserveHost: true, NoVia: true, MaxConns: 7,
-		ConnWait: time.Second, DialTimeout: 2 * time.Second, TLSTimeout: 3 * time.Second,
-		ResponseHeaderTimeout: 4 * time.Second, IdleTimeout: 5 * time.Second,
+		Name: "app", URL: "https://app.example/base", PreserveHost: true, NoVia: true, NoHTTP2: true, Proxy: true,
+		MaxConns: 7, MaxIdleConns: 6, MaxInFlight: 8, MaxQueue: -1,
+		ConnTimeout: time.Second, DialTimeout: 2 * time.Second, TLSTimeout: 3 * time.Second,
+		ResponseHeaderTimeout: 4 * time.Second, BodyTimeout: 6 * time.Second, RequestTimeout: 7 * time.Second, IdleTimeout: 5 * time.Second,
 	}
 	twin := app
 	twin.Name = "twin"
@@ -98,10 +113,16 @@ routes:
 		Listen: "127.0.0.1:1", Admin: "off", AdminToken: "s3cret", MaxBytes: 1 << 30, Name: "edge",
 		RefreshWorkers: 4, DrainTimeout: 5 * time.Second, ReadHeaderTimeout: time.Second,
 		IdleTimeout: 90 * time.Second, MaxHeaderBytes: 8 << 10, H2C: true,
-		Upstreams: []Upstream{app, twin, {Name: "clear", URL: "http://127.0.0.1:8000", H2C: true}},
+		Upstreams: []Upstream{app, twin, {
+			Name: "clear", URL: "http://127.0.0.1:8000", H2C: true,
+			RequestsPerSecond: 12.5, Latency: 300 * time.Millisecond, QueueTimeout: 500 * time.Millisecond,
+		}},
 		Routes: []Route{
 			{Pattern: "/v1/{id:[0-9]{2}}", Upstream: "app", StripPrefix: "/v1", Policy: policy},
-			{Pattern: "/v2/*", Upstream: "clear", Policy: policy},
+			{
+				Pattern: "/v2/*", Upstream: "clear", Policy: policy,
+				Limit: cachemw.LimitOptions{MaxInFlight: 20, MaxQueue: 10, QueueTimeout: 250 * time.Millisecond},
+			},
 		},
 	}
 	got, err := Parse("f.yaml", []byte(src))
@@ -150,8 +171,10 @@ func TestParseErrors(t *testing.T) {
 	f("unknown key", "naem: x\n"+valid, "f.yaml:1:1: naem: unknown key, must be one of listen, admin, admin_token, max_bytes, name, "+
 		"refresh_workers, drain_timeout, read_header_timeout, idle_timeout, max_header_bytes, h2c, upstreams, routes")
 	f("unknown key of upstream", upstream("uri: x"), "f.yaml:4:5: upstreams.app.uri: unknown key, must be one of url, preserve_host, via, h2c, "+
-		"max_conns, conn_wait, dial_timeout, tls_timeout, response_header_timeout, idle_timeout")
-	f("unknown key of route", route("path: /x"), "f.yaml:7:5: routes[0].path: unknown key, must be one of pattern, upstream, strip_prefix, policy")
+		"http2, proxy, requests_per_second, latency, max_conns, max_idle_conns, max_in_flight, max_queue, queue_timeout, conn_timeout, "+
+		"dial_timeout, tls_timeout, response_header_timeout, body_timeout, request_timeout, idle_timeout")
+	f("unknown key of limit", route("limit: {places: 5}"), "f.yaml:7:13: routes[0].limit.places: unknown key, must be one of max_in_flight, max_queue, queue_timeout")
+	f("unknown key of route", route("path: /x"), "f.yaml:7:5: routes[0].path: unknown key, must be one of pattern, upstream, strip_prefix, policy, limit")
 	f("unknown key of policy", policy("tll: 1m"), "f.yaml:8:7: routes[0].policy.tll: unknown key, must be one of name, ttl, status_ttl, "+
 		"heuristic_limit, targeted_fields, set_cookie, stale_while_revalidate, stale_if_error, soft_timeout, fill_timeout, wait_timeout, "+
 		"max_body_bytes, max_variants, query, headers, request_directives, hide_status")
@@ -208,11 +231,29 @@ func TestParseErrors(t *testing.T) {
 	}
 	f("h2c over https", strings.Replace(valid, "http://127.0.0.1:8000", "https://a\n    h2c: true", 1),
 		"f.yaml:4:10: upstreams.app.h2c: true: only for http URLs, https negotiates HTTP/2 by itself")
-	for _, key := range []string{"conn_wait", "dial_timeout", "tls_timeout", "response_header_timeout", "idle_timeout"} {
+	for _, key := range []string{
+		"queue_timeout", "conn_timeout", "dial_timeout", "tls_timeout", "response_header_timeout",
+		"body_timeout", "request_timeout", "idle_timeout",
+	} {
 		at := 5 + len(key) + 2
 		f("negative "+key, upstream(key+": -1s"), "f.yaml:4:"+itoa(at)+": upstreams.app."+key+": -1s: must not be negative")
 	}
 	f("negative max_conns", upstream("max_conns: -1"), "f.yaml:4:16: upstreams.app.max_conns: -1: must not be negative")
+	f("rate as word", upstream("requests_per_second: many"), "f.yaml:4:26: upstreams.app.requests_per_second: must be a number, is many")
+	f("rate without latency", upstream("requests_per_second: 50"), "f.yaml:3:5: upstreams.app.latency: 0s: is needed with requests_per_second")
+	f("rate and connections", upstream("requests_per_second: 50\n    latency: 1s\n    max_conns: 5"),
+		"f.yaml:6:16: upstreams.app.max_conns: 5: does not agree with requests_per_second and latency, which need 72")
+	f("places below connections", upstream("max_conns: 8\n    max_in_flight: 7"),
+		"f.yaml:5:20: upstreams.app.max_in_flight: 7: must be at least the number of connections, 8: the others could not be used")
+	f("queue for ever", upstream("queue_timeout: 5s\n    request_timeout: 5s"),
+		"f.yaml:4:20: upstreams.app.queue_timeout: 5s: must be less than request_timeout, 5s, or no time is left for the request")
+	f("no protocol", upstream("h2c: true\n    http2: false"), "f.yaml:4:10: upstreams.app.h2c: true: cannot be combined with http2: false")
+	f("limit without places", route("limit: {max_queue: 5}"), "f.yaml:7:12: routes[0].limit.max_in_flight: 0: must be at least 1")
+	f("empty limit", route("limit: {}"), "f.yaml:7:12: routes[0].limit: has no max_in_flight")
+	f("limit's queue", route("limit: {max_in_flight: 1, max_queue: -1, queue_timeout: 1s}"),
+		"f.yaml:7:61: routes[0].limit.queue_timeout: 1s: has no effect without a queue")
+	f("limits of one name", route("limit: {max_in_flight: 1}\n    policy: {name: a}\n  - {pattern: /x, upstream: app, policy: {name: a}, limit: {max_in_flight: 2}}"),
+		`f.yaml:9:60: routes[1].limit: differs from that of routes[0], which has the same name "a"`)
 	f("no pattern", valid+"  - upstream: app\n", `f.yaml:7:5: routes[1].pattern: "": is required, such as /products/{id} or /*`)
 	f("relative pattern", valid+"  - {pattern: x, upstream: app}\n", `f.yaml:7:15: routes[1].pattern: "x": must begin with a slash and hold no spaces`)
 	f("pattern with method", valid+"  - {pattern: GET /x, upstream: app}\n", `f.yaml:7:15: routes[1].pattern: "GET /x": must begin with a slash and hold no spaces`)

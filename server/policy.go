@@ -65,6 +65,16 @@ func validatePolicy(l *errorList, path string, p cachemw.Policy, check func(cach
 	}
 }
 
+// limitKeys maps the names of a limiter's options to those in a file.
+var limitKeys = map[string]string{"MaxInFlight": "max_in_flight", "MaxQueue": "max_queue", "QueueTimeout": "queue_timeout"}
+
+func validateLimit(l *errorList, path string, o cachemw.LimitOptions) {
+	for _, err := range flatten(o.Validate()) {
+		field, reason, _ := strings.Cut(strings.TrimPrefix(err.Error(), "middleware: LimitOptions."), ": ")
+		l.add(path+"."+limitKeys[field], "%s", reason)
+	}
+}
+
 // policyReason drops "middleware: Policy.Field: ", which the path says too.
 func policyReason(err error) string {
 	rest, ok := strings.CutPrefix(err.Error(), "middleware: Policy.")

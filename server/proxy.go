@@ -2,15 +2,15 @@ package server
 
 import (
 	"context"
-	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httputil"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	cachemw "github.com/freshet-go/freshet/middleware"
 )
 
 // rewrite directs a request to the upstream. ReverseProxy has removed
@@ -52,33 +52,18 @@ func addVia(h http.Header, in *http.Request) {
 }
 
 // fail answers a request whose exchange with the upstream failed before there
-// was a response header.
+// was a response header: with a stale response if there is one, else 503 with
+// Retry-After, 504 or 502.
 func (u *upstream) fail(w http.ResponseWriter, r *http.Request, err error) {
-	status := failureStatus(err)
+	status := cachemw.Fail(w, err)
 	// A client that left is no failure of the upstream, and sees no answer.
-	if r.Context().Err() != context.Canceled {
-		if ok, suppressed := u.failures.allow(time.Now()); ok {
-			u.log.Warn("upstream request failed", "method", r.Method, "path", r.URL.Path,
-				"status", status, "error", err, "suppressed", suppressed)
-		}
+	if r.Context().Err() == context.Canceled {
+		return
 	}
-	if status == http.StatusServiceUnavailable {
-		w.Header().Set("Retry-After", "1")
+	if ok, suppressed := u.failures.allow(time.Now()); ok {
+		u.log.Warn("upstream request failed", "method", r.Method, "path", r.URL.Path,
+			"status", status, "error", err, "suppressed", suppressed)
 	}
-	refuse(w, status)
-}
-
-// failureStatus tells apart an upstream that did not answer in time, one that
-// could not be reached or broke off, and a pool that is full.
-func failureStatus(err error) int {
-	var timeout net.Error
-	switch {
-	case errors.Is(err, errNoConn):
-		return http.StatusServiceUnavailable
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return http.StatusGatewayTimeout
-	}
-	return http.StatusBadGateway
 }
 
 // refuse answers on the gateway's own account, with the name of the status.

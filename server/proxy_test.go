@@ -1,28 +1,10 @@
 package server
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"net/http"
-	"os"
 	"testing"
 	"time"
 )
-
-func TestFailureStatus(t *testing.T) {
-	f := func(err error, want int) {
-		t.Helper()
-		if got := failureStatus(err); got != want {
-			t.Errorf("%v: %d, want %d", err, got, want)
-		}
-	}
-	f(errNoConn, 503)
-	f(fmt.Errorf("wrapped: %w", context.DeadlineExceeded), 504)
-	f(os.ErrDeadlineExceeded, 504) // what a timeout of a connection is
-	f(context.Canceled, 502)
-	f(errors.New("connection refused"), 502)
-}
 
 func TestThrottle(t *testing.T) {
 	var th throttle

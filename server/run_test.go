@@ -8,10 +8,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/freshet-go/freshet/cachefetch"
 	cachemw "github.com/freshet-go/freshet/middleware"
 )
 
@@ -179,18 +181,28 @@ func TestH2C(t *testing.T) {
 // numbers agree with each other.
 func TestSettingsReachTheirPlace(t *testing.T) {
 	u := Upstream{
-		Name: "a", URL: "http://a", MaxConns: 7, ConnWait: time.Second, DialTimeout: 2 * time.Second,
-		TLSTimeout: 3 * time.Second, ResponseHeaderTimeout: 4 * time.Second, IdleTimeout: 5 * time.Second,
+		Name: "a", URL: "http://a", MaxConns: 7, MaxIdleConns: 6, MaxInFlight: 9, MaxQueue: 10, NoHTTP2: true,
+		QueueTimeout: 500 * time.Millisecond, ConnTimeout: time.Second, DialTimeout: 2 * time.Second,
+		TLSTimeout: 3 * time.Second, ResponseHeaderTimeout: 4 * time.Second, BodyTimeout: 6 * time.Second,
+		RequestTimeout: 7 * time.Second, IdleTimeout: 5 * time.Second,
 	}
-	tr := newTransport(u)
-	if tr.MaxConnsPerHost != 7 || tr.MaxIdleConnsPerHost != 7 || tr.MaxIdleConns != 7 {
-		t.Errorf("pool: %d, %d, %d", tr.MaxConnsPerHost, tr.MaxIdleConnsPerHost, tr.MaxIdleConns)
+	got := u.withDefaults().transportOptions()
+	if via, err := got.Proxy(nil); via != nil || err != nil {
+		t.Errorf("a proxy is used: %v, %v", via, err)
 	}
-	if tr.TLSHandshakeTimeout != 3*time.Second || tr.ResponseHeaderTimeout != 4*time.Second || tr.IdleConnTimeout != 5*time.Second {
-		t.Errorf("timeouts: %v, %v, %v", tr.TLSHandshakeTimeout, tr.ResponseHeaderTimeout, tr.IdleConnTimeout)
+	got.Proxy = nil
+	want := cachefetch.TransportOptions{
+		Name: "a", Unlisted: true, MaxConnsPerHost: 7, MaxIdleConnsPerHost: 6, MaxInFlight: 9, MaxQueue: 10,
+		QueueTimeout: 500 * time.Millisecond, ConnTimeout: time.Second, DialTimeout: 2 * time.Second,
+		TLSTimeout: 3 * time.Second, ResponseHeaderTimeout: 4 * time.Second, BodyTimeout: 6 * time.Second,
+		RequestTimeout: 7 * time.Second, IdleConnTimeout: 5 * time.Second, DisableHTTP2: true, DisableCompression: true,
 	}
-	if !tr.DisableCompression || tr.Proxy != nil {
-		t.Error("the transport changes encodings or asks the environment for a proxy")
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+	u = Upstream{RequestsPerSecond: 5, Latency: time.Second, H2C: true, Proxy: true}
+	if o := u.withDefaults().transportOptions(); o.RequestsPerSecond != 5 || o.Latency != time.Second || !o.H2C || o.Proxy != nil || o.RequestTimeout >= 0 {
+		t.Errorf("%+v", o)
 	}
 	c := testConfig("http://a")
 	c.ReadHeaderTimeout, c.IdleTimeout, c.MaxHeaderBytes = time.Second, 2*time.Second, 3000

@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/freshet-go/freshet/cachefetch"
 	cachemw "github.com/freshet-go/freshet/middleware"
 )
 
@@ -39,6 +40,10 @@ type Options struct {
 	// add profiles to http.DefaultServeMux of every program that imports
 	// this one.
 	Debug http.Handler
+
+	// Metrics are written on /metrics too: of transports, limiters and caches
+	// that Handler uses.
+	Metrics []cachefetch.MetricsSource
 
 	// Handler, if set, makes what the main listener serves in place of
 	// Config.Routes, which are ignored then. The cache is the server's, and

@@ -10,6 +10,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+
+	"github.com/freshet-go/freshet/cachefetch"
 )
 
 // An https upstream is spoken to in HTTP/2 if it can, and only with a
@@ -45,7 +47,12 @@ func TestUpstreamOverTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer u.retire()
-	u.transport.TLSClientConfig = &tls.Config{RootCAs: roots}
+	o := c.transportOptions()
+	o.TLSClientConfig = &tls.Config{RootCAs: roots}
+	if u.transport, err = cachefetch.NewTransport(o); err != nil {
+		t.Fatal(err)
+	}
+	u.proxy.Transport = u.transport
 	// The name that is verified is that of the URL, whatever Host is sent. An
 	// IP address is never sent as a server name.
 	if w := get(); w.Code != 200 || w.Body.String() != "HTTP/2.0  shop.example" {

@@ -145,14 +145,8 @@ func (c Config) validateUpstreams(l *errorList) {
 		} else if u.H2C && target.Scheme != "http" {
 			l.add(path+".h2c", "true: only for http URLs, https negotiates HTTP/2 by itself")
 		}
-		if u.MaxConns < 0 {
-			l.add(path+".max_conns", "%d: must not be negative", u.MaxConns)
-		}
-		notNegative(l, path+".conn_wait", u.ConnWait)
-		notNegative(l, path+".dial_timeout", u.DialTimeout)
-		notNegative(l, path+".tls_timeout", u.TLSTimeout)
-		notNegative(l, path+".response_header_timeout", u.ResponseHeaderTimeout)
-		notNegative(l, path+".idle_timeout", u.IdleTimeout)
+		notNegative(l, path+".request_timeout", u.RequestTimeout)
+		validatePool(l, path, u)
 	}
 }
 
@@ -198,6 +192,8 @@ func (c Config) validateRoutes(l *errorList, policy func(cachemw.Policy) error) 
 		upstreams[u.Name] = true
 	}
 	first := make(map[string]int)
+	limits := make(map[string]int) // by name, the first route
+	named := c.withDefaults().Routes
 	for i, r := range c.Routes {
 		path := fmt.Sprintf("routes[%d]", i)
 		if err := checkPattern(r.Pattern); err != nil {
@@ -217,6 +213,16 @@ func (c Config) validateRoutes(l *errorList, policy func(cachemw.Policy) error) 
 			l.add(path+".strip_prefix", "%q: %s", r.StripPrefix, why)
 		}
 		validatePolicy(l, path+".policy", r.Policy, policy)
+		if !r.limited() {
+			continue
+		}
+		validateLimit(l, path+".limit", r.Limit)
+		name := named[i].Policy.Name
+		if j, ok := limits[name]; !ok {
+			limits[name] = i
+		} else if named[j].Limit != named[i].Limit {
+			l.add(path+".limit", "differs from that of routes[%d], which has the same name %q", j, name)
+		}
 	}
 }
 

@@ -249,6 +249,18 @@ func (d *decoder) integer(path string, n ast.Node) int {
 	return 0
 }
 
+// number reads 5000 or 0.5.
+func (d *decoder) number(path string, n ast.Node) float64 {
+	switch x := d.resolve(n).(type) {
+	case *ast.IntegerNode, *ast.FloatNode:
+		if v, err := strconv.ParseFloat(x.GetToken().Value, 64); err == nil {
+			return v
+		}
+	}
+	d.add(path, "must be a number, is %s", d.describe(n))
+	return 0
+}
+
 // duration reads 1m30s. A bare 0 needs no unit.
 func (d *decoder) duration(path string, n ast.Node) time.Duration {
 	if text, ok := scalarText(d.resolve(n)); ok {
