@@ -1,8 +1,49 @@
 package middleware
 
+import (
+	"net/http"
+	"slices"
+
+	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/rfc9111"
+)
+
 // head runs the handler for a HEAD request that nothing fresh is stored for.
 // Its answer has no body to store, and to ask for one would cost the origin
-// more than the client wants.
+// more than the client wants. What it says of the response to GET, a stored
+// one takes over (RFC 9111 4.3.5).
 func (x exchange) head() {
-	x.pass(x.reason, reasonMethod)
+	x.tell(x.reason, reasonMethod)
+	if x.old == nil {
+		x.passWith(x.w, x.r)
+		return
+	}
+	gen, outer := x.cache.store.Generation(), x.w.Header().Clone()
+	w := &watcher{ResponseWriter: x.w, seen: func(status int, h http.Header) {
+		if status == http.StatusOK {
+			x.freshenByHead(gen, x.arrived(h, outer, x.r.Header))
+		}
+	}}
+	x.passWith(w, x.r)
+	w.finish()
+}
+
+// freshenByHead makes the old response as fresh as a is, or removes it if it is
+// another one.
+func (x *exchange) freshenByHead(gen uint64, a *arrival) {
+	c, o := x.cache, &x.old.Value
+	if !rfc9111.HeadFreshens(o.response.header, headerOf(a.fields), len(o.response.body)) {
+		c.store.Delete(x.hash, x.q)
+		return
+	}
+	before, _ := rfc9111.VaryFields(o.response.header)
+	v := x.merge(a)
+	after, _ := rfc9111.VaryFields(v.header)
+	if !v.shared || !slices.Equal(before, after) {
+		c.store.Delete(x.hash, x.q)
+		return
+	}
+	fresh := *o
+	fresh.response, fresh.sharing = v.response(v.body), v.sharing
+	c.store.Replace(x.old, &engine.Entry[object]{Value: fresh, Times: v.times(a.now), Tags: x.old.Tags, Gen: gen}, c.cost(&fresh))
 }

@@ -13,13 +13,26 @@ import (
 // 4.4), and is gone before the client knows that it has succeeded.
 func (x exchange) modify() {
 	x.tell("method", "")
-	w := &watcher{ResponseWriter: x.w, seen: func(status int, h http.Header) {
-		if rfc9111.Invalidates(x.r.Method, status) {
-			x.invalidate(h)
+	outer := x.w.Header().Clone()
+	w := &watcher{ResponseWriter: x.w}
+	w.seen = func(status int, h http.Header) {
+		if !rfc9111.Invalidates(x.r.Method, status) {
+			return
 		}
-	}}
+		x.invalidate(h)
+		if x.r.Method == http.MethodPost && h["Content-Location"] != nil {
+			w.kept = x.capture(status, x.arrived(h, outer, x.r.Header))
+		}
+	}
+	complete := false
+	defer func() {
+		if w.kept != nil {
+			w.kept.store(complete)
+		}
+	}()
 	x.passWith(w, x.r)
 	w.finish()
+	complete = true
 }
 
 // invalidate removes what is stored for the URL of the request, and for those

@@ -13,39 +13,51 @@ import (
 
 // decide is the verdict on a response, as known at its header.
 func (x *exchange) decide(f *fill, status int, h http.Header) verdict {
-	now := x.cache.store.Now()
-	a := arrival{now: now, wall: time.Now()}
+	a := x.arrived(h, f.outer, f.asked)
+	if status == http.StatusNotModified && f.req != f.whole {
+		return x.freshen(a)
+	}
+	v := verdict{status: status, length: a.length()}
+	if x.old != nil && serverError(status) && x.keepOld(a.now) {
+		v.failed = true
+		return v
+	}
+	x.judge(&v, headerOf(a.fields), a)
+	return v
+}
+
+// An arrival is a response header as it came from the handler.
+type arrival struct {
+	method string
+	asked  http.Header // of the request
+	fields []field     // what the handler set, canonical, with a Date
+	date   time.Time
+	now    engine.Instant
+	wall   time.Time
+}
+
+// arrived takes down a response header to a request with the fields asked.
+// Those of outer were set outside of the cache.
+func (x *exchange) arrived(h, outer, asked http.Header) *arrival {
+	a := &arrival{method: http.MethodGet, asked: asked, now: x.cache.store.Now(), wall: time.Now()}
 	h = h.Clone()
 	rfc9111.Canonicalise(h)
-	a.fields = newFields(h, f.outer)
+	a.fields = newFields(h, outer)
 	var ok bool
 	if a.date, ok = rfc9111.DateField(headerOf(a.fields), "Date", a.wall); !ok { // a handler that sets none, as is normal in chi
 		a.date = a.wall
 		a.fields = slices.DeleteFunc(a.fields, func(f field) bool { return f.name == "Date" })
 		a.fields = append(a.fields, field{name: "Date", values: []string{a.wall.UTC().Format(http.TimeFormat)}})
 	}
-	if status == http.StatusNotModified && f.req != f.whole {
-		return x.freshen(f, &a)
-	}
-	v := verdict{status: status, length: -1}
-	header := headerOf(a.fields)
-	if n, err := strconv.ParseInt(header.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
-		v.length = n
-	}
-	if x.old != nil && serverError(status) && x.keepOld(now) {
-		v.failed = true
-		return v
-	}
-	x.judge(f, &v, header, &a)
-	return v
+	return a
 }
 
-// An arrival is a response header as it came from the handler.
-type arrival struct {
-	fields []field // what the handler set, canonical, with a Date
-	date   time.Time
-	now    engine.Instant
-	wall   time.Time
+// length is the Content-Length that the handler declared, or -1.
+func (a *arrival) length() int64 {
+	if n, err := strconv.ParseInt(headerOf(a.fields).Get("Content-Length"), 10, 64); err == nil && n >= 0 {
+		return n
+	}
+	return -1
 }
 
 // keepOld reports whether the old response is to be used, or kept, when the
@@ -58,7 +70,7 @@ func (x *exchange) keepOld(now engine.Instant) bool {
 // judge says whether v may be shared, for how long, and with which fields.
 // header is all of the response: what the handler has set, merged into what
 // was stored if it has set a 304.
-func (x *exchange) judge(f *fill, v *verdict, header http.Header, a *arrival) {
+func (x *exchange) judge(v *verdict, header http.Header, a *arrival) {
 	cc, targeted := rfc9111.ResponseControl(header, x.policy.TargetedFields)
 	if targeted {
 		delete(header, "Expires") // RFC 9213 2.2
@@ -71,23 +83,24 @@ func (x *exchange) judge(f *fill, v *verdict, header http.Header, a *arrival) {
 		lifetime = x.assumed(v, header, cc, a)
 	}
 	windows := rfc9111.StaleWindows{WhileRevalidate: x.policy.StaleWhileRevalidate, IfError: x.policy.StaleIfError}
-	cookies := f.asked["Cookie"] != nil && !x.byCookie
+	cookies := a.asked["Cookie"] != nil && !x.byCookie
 	reason := rfc9111.Store(rfc9111.StoreInput{
-		Method:    http.MethodGet,
-		Request:   f.asked,
-		Status:    v.status,
-		Header:    header,
-		Control:   cc,
-		Freshness: fresh,
-		Age:       v.age,
-		HasTTL:    lifetime > 0 && !cookies,
-		Stale:     windows,
+		Method:      a.method,
+		Request:     a.asked,
+		Status:      v.status,
+		LocatesSelf: a.method == http.MethodPost, // else it is not asked
+		Header:      header,
+		Control:     cc,
+		Freshness:   fresh,
+		Age:         v.age,
+		HasTTL:      lifetime > 0 && !cookies,
+		Stale:       windows,
 
 		AllowSetCookie:     x.policy.SetCookie == StripSetCookie || x.policy.SetCookie == StoreSetCookie,
 		AllowAuthorization: x.byCredentials,
 	})
 	vary, _ := rfc9111.VaryFields(header)
-	v.vary = union(vary, unkeyed(f.asked))
+	v.vary = union(vary, unkeyed(a.asked))
 	switch {
 	case reason == rfc9111.ReasonNoFreshness && lifetime > 0:
 		v.private = reasonCookie

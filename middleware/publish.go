@@ -79,6 +79,33 @@ func (x *exchange) settle(fl *engine.Flight[*fill], clean bool) {
 // publish stores a complete response, under its variant if it has one.
 func (x *exchange) publish(fl *engine.Flight[*fill], v *verdict, body []byte, reserved int64) bool {
 	c := x.cache
+	s := v.response(body)
+	now := c.store.Now()
+	o := object{key: x.q.key.clone(), response: s, sharing: v.sharing, metrics: x.route(fl.State.req)}
+	hash := x.q.key.hash(c.seed)
+	times := v.times(now)
+	if x.q.variant != nil || len(v.vary) > 0 {
+		vr := x.variantFor(fl, v, times, hash)
+		if vr == nil {
+			c.store.Release(reserved)
+			return false
+		}
+		o.variant, o.key, hash = vr, key{}, vr.hash
+	}
+	return c.store.Put(hash, &engine.Entry[object]{Value: o, Times: times, Gen: fl.Gen}, c.cost(&o), reserved)
+}
+
+// cost is what an object with a response takes of the budget.
+func (c *Cache) cost(o *object) int64 {
+	n := c.store.Overhead() + o.response.size() + o.key.size()
+	if o.variant != nil {
+		n += int64(len(o.variant.values))
+	}
+	return n
+}
+
+// response returns what is stored of v with its whole body.
+func (v *verdict) response(body []byte) *response {
 	if cap(body)-len(body) > len(body)/8+512 {
 		body = append(make([]byte, 0, len(body)), body...)
 	}
@@ -92,23 +119,7 @@ func (x *exchange) publish(fl *engine.Flight[*fill], v *verdict, body []byte, re
 		s.fields = append(s.fields, field{name: "Content-Length", values: value})
 	}
 	s.sortFields()
-	now := c.store.Now()
-	o := object{key: x.q.key.clone(), response: s, sharing: v.sharing, metrics: x.route(fl.State.req)}
-	hash := x.q.key.hash(c.seed)
-	times := v.times(now)
-	if x.q.variant != nil || len(v.vary) > 0 {
-		vr := x.variantFor(fl, v, times, hash)
-		if vr == nil {
-			c.store.Release(reserved)
-			return false
-		}
-		o.variant, o.key, hash = vr, key{}, vr.hash
-	}
-	cost := c.store.Overhead() + s.size() + o.key.size()
-	if x.q.variant != nil {
-		cost += int64(len(x.q.variant.values))
-	}
-	return c.store.Put(hash, &engine.Entry[object]{Value: o, Times: times, Gen: fl.Gen}, cost, reserved)
+	return s
 }
 
 // variantFor returns the variant under which a response that varies is stored,

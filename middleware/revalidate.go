@@ -15,12 +15,23 @@ const keepFor = time.Hour
 // freshen is the verdict on a 304 that the handler gave to the cache: the
 // stored response with the fields of the 304 (RFC 9111 4.3.4). It is judged
 // anew, since those may say that it is not for everyone any more.
-func (x *exchange) freshen(f *fill, a *arrival) verdict {
-	s := x.old.Value.response
-	own := headerOf(a.fields)
-	if !rfc9111.Freshens(s.header, own) {
+func (x *exchange) freshen(a *arrival) verdict {
+	if !rfc9111.Freshens(x.old.Value.response.header, headerOf(a.fields)) {
 		return verdict{again: true}
 	}
+	v := x.merge(a)
+	v.forwarded = http.StatusNotModified
+	if !v.shared {
+		return verdict{again: true}
+	}
+	return v
+}
+
+// merge returns the verdict on the old response with the fields of a, which
+// came without a body (RFC 9111 3.2).
+func (x *exchange) merge(a *arrival) verdict {
+	s := x.old.Value.response
+	own := headerOf(a.fields)
 	rfc9111.StripConnection(own)
 	var cookies []field
 	a.fields = slices.DeleteFunc(a.fields, func(f field) bool {
@@ -37,11 +48,8 @@ func (x *exchange) freshen(f *fill, a *arrival) verdict {
 			a.fields = append(a.fields, kept)
 		}
 	}
-	v := verdict{status: s.status, forwarded: http.StatusNotModified, length: int64(len(s.body)), body: s.body}
-	x.judge(f, &v, headerOf(a.fields), a)
-	if !v.shared {
-		return verdict{again: true}
-	}
+	v := verdict{status: s.status, length: int64(len(s.body)), body: s.body}
+	x.judge(&v, headerOf(a.fields), a)
 	v.personal = append(v.personal, cookies...)
 	return v
 }

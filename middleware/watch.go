@@ -8,7 +8,8 @@ import (
 )
 
 // A watcher is the ResponseWriter of a request that is passed to the handler
-// although its response says something about stored ones. It changes nothing.
+// although its response says something about stored ones. It changes nothing of
+// that.
 type watcher struct {
 	http.ResponseWriter
 
@@ -16,6 +17,7 @@ type watcher struct {
 	// client can see them.
 	seen  func(status int, h http.Header)
 	wrote bool
+	kept  *capture // gets the body too; nil = not
 }
 
 func (w *watcher) see(status int) {
@@ -36,12 +38,19 @@ func (w *watcher) WriteHeader(status int) {
 // Write passes p on.
 func (w *watcher) Write(p []byte) (int, error) {
 	w.see(http.StatusOK)
-	return w.ResponseWriter.Write(p)
+	n, err := w.ResponseWriter.Write(p)
+	if w.kept != nil {
+		w.kept.write(p, err)
+	}
+	return n, err
 }
 
 // ReadFrom keeps what the client's ResponseWriter can do with a file.
 func (w *watcher) ReadFrom(src io.Reader) (int64, error) {
 	w.see(http.StatusOK)
+	if w.kept != nil {
+		return io.Copy(struct{ io.Writer }{w}, src) // not through here again
+	}
 	return io.Copy(w.ResponseWriter, src)
 }
 

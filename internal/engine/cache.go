@@ -179,6 +179,31 @@ func (c *Cache[Q, V]) Put(hash uint64, e *Entry[V], cost, reserved int64) bool {
 	return placed
 }
 
+// Replace puts e in the place of old, at a cost of cost bytes, for what has
+// become known of old without a load of its key. It reports false, and does
+// nothing, if old is not the live entry any more, or was purged since the
+// generation of e.
+func (c *Cache[Q, V]) Replace(old, e *Entry[V], cost int64) bool {
+	e.hash, e.cost = old.hash, cost
+	e.checked.Store(e.Gen)
+	if c.closed.Load() || !c.admission.reserve(cost) {
+		return false
+	}
+	s := c.index.shard(e.hash)
+	s.mu.Lock()
+	ok := s.m[e.hash] == old && c.storable(e)
+	if ok {
+		c.dropLocked(s, old)
+		s.m[e.hash] = e
+		c.admission.enqueue(change[V]{entry: e})
+	} else {
+		c.admission.release(cost)
+	}
+	s.mu.Unlock()
+	c.admission.help()
+	return ok
+}
+
 // swap replaces the live entry of hash if it is older than e: by e if its
 // bytes are reserved, else by nothing.
 func (c *Cache[Q, V]) swap(hash uint64, e *Entry[V], reserved bool) bool {

@@ -54,6 +54,27 @@ func InvalidationTargets(target *url.URL, h http.Header) []string {
 	return targets
 }
 
+// LocatesSelf reports whether a response says that its content is what a GET of
+// target, the absolute URL of the request, would bring: by a Content-Location
+// that is the same URL (RFC 9110 8.7). That is what lets a response to POST
+// answer GET (RFC 9110 9.3.3).
+func LocatesSelf(target *url.URL, h http.Header) bool {
+	lines := h["Content-Location"]
+	if len(lines) != 1 {
+		return false
+	}
+	reference, err := url.Parse(trimOWS(lines[0]))
+	if err != nil {
+		return false
+	}
+	u := target.ResolveReference(reference)
+	if !sameOrigin(u, target) {
+		return false
+	}
+	u.Scheme, u.Host = target.Scheme, target.Host
+	return targetURI(u) == targetURI(target)
+}
+
 // targetURI returns u without a fragment (RFC 9110 7.1) and without user
 // information, which is no part of an origin. An empty path is "/" (4.2.3).
 func targetURI(u *url.URL) string {

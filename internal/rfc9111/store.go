@@ -15,7 +15,7 @@ type Reason string
 // The reasons, in the order in which they are looked for.
 const (
 	Storable             Reason = ""                 // nothing speaks against it
-	ReasonMethod         Reason = "method"           // not a GET request
+	ReasonMethod         Reason = "method"           // not a request whose response can answer GET
 	ReasonStatus         Reason = "status"           // this status code is never stored
 	ReasonPartial        Reason = "partial"          // a 206 response
 	ReasonMustUnderstand Reason = "must-understand"  // and the status code is not understood
@@ -38,6 +38,9 @@ type StoreInput struct {
 	Status  int
 	Header  http.Header  // of the response, complete: before fields are removed from it
 	Control CacheControl // of the response
+
+	// LocatesSelf is what [LocatesSelf] said of the response.
+	LocatesSelf bool
 
 	// Freshness is what [Lifetime] returned and Age is the response's age on
 	// arrival, from [InitialAge].
@@ -70,9 +73,7 @@ type StoreInput struct {
 // HasTTL makes a response storable that says nothing about freshness. It
 // overrides no other rule.
 func Store(in StoreInput) Reason {
-	// 3: a HEAD response has no content to store, and the responses of other
-	// methods say nothing about a GET. Methods are case-sensitive.
-	if in.Method != http.MethodGet {
+	if !storableMethod(in) {
 		return ReasonMethod
 	}
 	if r := unstorableStatus(in.Status); r != Storable {
@@ -85,6 +86,19 @@ func Store(in StoreInput) Reason {
 		return r
 	}
 	return freshness(in)
+}
+
+// storableMethod reports whether the response can answer a GET (3): one to HEAD
+// has no content, and those to other methods say nothing about it, but for one
+// to POST that says so (RFC 9110 9.3.3). Methods are case-sensitive.
+func storableMethod(in StoreInput) bool {
+	switch in.Method {
+	case http.MethodGet:
+		return true
+	case http.MethodPost:
+		return in.Status == http.StatusOK && in.LocatesSelf && in.Freshness.Explicit
+	}
+	return false
 }
 
 // permission applies what the two messages say about sharing.

@@ -1,0 +1,76 @@
+package middleware
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/rfc9111"
+)
+
+// A capture keeps the body of a response to POST that says that it is what GET
+// would bring, while it goes to its client (RFC 9110 9.3.3).
+type capture struct {
+	x       *exchange
+	verdict verdict
+	gen     uint64
+	place   *engine.Entry[object] // what is stored until the body is there; a purge removes it
+	body    []byte
+	broken  bool // or too large
+}
+
+// capture returns nil if the response is not one to be stored. What was stored
+// before has been removed.
+func (x *exchange) capture(status int, a *arrival) *capture {
+	target, ok := x.target()
+	if !ok || !rfc9111.LocatesSelf(target, headerOf(a.fields)) {
+		return nil
+	}
+	a.method = http.MethodPost
+	v := verdict{status: status, length: a.length()}
+	x.judge(&v, headerOf(a.fields), a)
+	if !v.shared || len(v.vary) > 0 || v.length > x.policy.MaxBodyBytes {
+		return nil // a POST with Vary is too rare to be worth a variant
+	}
+	c := x.cache
+	x.q.key = newKey(x.r, &x.policy)
+	x.hash = x.q.key.hash(c.seed)
+	k := &capture{x: x, verdict: v, gen: c.store.Generation()}
+	k.place = &engine.Entry[object]{
+		Value: object{key: x.q.key.clone(), private: reasonMethod, metrics: x.route(x.r)},
+		Times: engine.NewTimes(c.store.Now(), passFor, 0, 0),
+		Gen:   k.gen,
+	}
+	if !c.store.Put(x.hash, k.place, c.store.Overhead()+k.place.Value.key.size(), 0) {
+		return nil
+	}
+	return k
+}
+
+// write keeps p, which went to the client unless err says otherwise.
+func (k *capture) write(p []byte, err error) {
+	switch n := int64(len(p)); {
+	case k.broken:
+	case err != nil, int64(len(k.body))+n > k.x.policy.MaxBodyBytes, !k.x.cache.store.Reserve(n):
+		k.broken = true
+	default:
+		k.body = append(k.body, p...)
+	}
+}
+
+// store ends the capture. It stores the response if all of it was written.
+func (k *capture) store(complete bool) {
+	c := k.x.cache
+	c.store.Release(int64(len(k.body)))
+	v := &k.verdict
+	for name := range k.x.w.Header() {
+		complete = complete && !strings.HasPrefix(name, http.TrailerPrefix)
+	}
+	if !complete || k.broken || v.length >= 0 && v.length != int64(len(k.body)) {
+		c.metrics.notStored(reasonIncomplete)
+		return
+	}
+	o := k.place.Value
+	o.private, o.response, o.sharing = "", v.response(k.body), v.sharing
+	c.store.Replace(k.place, &engine.Entry[object]{Value: o, Times: v.times(c.store.Now()), Gen: k.gen}, c.cost(&o))
+}
