@@ -68,6 +68,10 @@ func (x *exchange) write(e *engine.Entry[object], now engine.Instant) {
 		}
 	}
 	w.WriteHeader(s.status)
+	if rep, ok := w.(*reply); ok {
+		rep.writeShared(s.body)
+		return
+	}
 	_, _ = w.Write(s.body) // the client may have left: nothing to be done
 }
 

@@ -117,7 +117,7 @@ func TestReplayAfterStore(t *testing.T) {
 		w = httptest.NewRecorder()
 		r := httptest.NewRequest("GET", "/", nil)
 		x = exchange{handler: h, w: w, r: r, began: c.store.Now(), reason: "uri-miss"}
-		x.q.key = newKey(r, &h.policy)
+		x.q.key = h.key(r)
 		x.hash = x.q.key.hash(c.seed)
 		return x, w
 	}

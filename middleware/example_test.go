@@ -2,6 +2,7 @@ package middleware_test
 
 import (
 	"fmt"
+	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
@@ -94,4 +95,38 @@ func ExampleCache_Purge() {
 	// price 10
 	// price 10
 	// price 20
+}
+
+// A client whose equal requests, one after the other or at once, cost the
+// upstream one.
+func ExampleCache_Transport() {
+	var calls int
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls++
+		w.Header().Set("Cache-Control", "max-age=60")
+		fmt.Fprint(w, "price list")
+	}))
+	defer upstream.Close()
+
+	cache, err := cachemw.New(cachemw.Options{MaxBytes: 64 << 20})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer cache.Close()
+	client := &http.Client{Transport: cache.Transport(cachemw.Policy{}, nil)}
+	for range 3 {
+		resp, err := client.Get(upstream.URL + "/prices")
+		if err != nil {
+			log.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		fmt.Printf("%s (%s)\n", body, resp.Header.Get("Cache-Status"))
+	}
+	fmt.Println("upstream calls:", calls)
+	// Output:
+	// price list (freshet; fwd=uri-miss; stored)
+	// price list (freshet; hit; ttl=60)
+	// price list (freshet; hit; ttl=60)
+	// upstream calls: 1
 }

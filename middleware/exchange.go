@@ -16,6 +16,7 @@ type handler struct {
 	directed      bool // the Cache-Control of requests counts
 	byCookie      bool // the key has all of Cookie
 	byCredentials bool // the key has all of Authorization
+	outbound      bool // of a Transport
 }
 
 // An exchange is one request on its way through the cache.
@@ -48,7 +49,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.pass("bypass", why)
 		return
 	}
-	x.q.key = newKey(r, &h.policy)
+	x.q.key = h.key(r)
 	x.hash = x.q.key.hash(c.seed)
 	e := c.store.GetAt(x.hash, x.q, x.began)
 	if e != nil && e.Value.variants != nil {

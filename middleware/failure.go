@@ -31,7 +31,7 @@ func Fail(w http.ResponseWriter, err error) (status int) {
 	f := failure{status: http.StatusBadGateway}
 	switch {
 	case errors.As(err, &refused):
-		f = failure{http.StatusServiceUnavailable, refused.RetryAfter}
+		f = failure{status: http.StatusServiceUnavailable, retryAfter: refused.RetryAfter}
 	case errors.As(err, &timeout) && timeout.Timeout():
 		f.status = http.StatusGatewayTimeout
 	}
@@ -43,6 +43,7 @@ func Fail(w http.ResponseWriter, err error) (status int) {
 type failure struct {
 	status     int
 	retryAfter time.Duration // 0 = none
+	err        error         // of a round trip, for the callers of a Transport
 }
 
 // answer writes f. If w leads to the recorder of a run, that is told, so that

@@ -38,7 +38,7 @@ func (x exchange) modify() {
 // invalidate removes what is stored for the URL of the request, and for those
 // that its response names, if they are of the same origin.
 func (x *exchange) invalidate(response http.Header) {
-	x.cache.purge(newKey(x.r, &x.policy))
+	x.cache.purge(x.key(x.r))
 	if response["Location"] == nil && response["Content-Location"] == nil {
 		return
 	}
@@ -81,5 +81,5 @@ func (x *exchange) keyOf(target, u *url.URL) key {
 		r.URL.Path = strings.TrimPrefix(u.Path, cut)
 		r.URL.RawPath = strings.TrimPrefix(u.RawPath, cut)
 	}
-	return newKey(&r, &x.policy)
+	return x.key(&r)
 }

@@ -17,6 +17,11 @@ import (
 // cleaning of paths, since the handler may tell apart what such rules would
 // merge.
 type key struct {
+	// outbound separates what a Transport fetched from what a Handler served:
+	// whoever can send a Host field must not reach the former, nor put
+	// something in its place.
+	outbound bool
+
 	tls   bool
 	host  string // the authority, with its port if the client sent one
 	path  string // URL.Path, decoded, as the handler sees it
@@ -24,7 +29,14 @@ type key struct {
 	rest  string // what few requests have: see rest; "" where there is none of it
 }
 
-// newKey returns the key of r under the policy p.
+// key returns the key of r.
+func (h *handler) key(r *http.Request) key {
+	k := newKey(r, &h.policy)
+	k.outbound = h.outbound
+	return k
+}
+
+// newKey returns the key of r under the policy p, for a Handler.
 func newKey(r *http.Request, p *Policy) key {
 	k := key{tls: r.TLS != nil, host: r.Host, path: r.URL.Path, query: r.URL.RawQuery}
 	// Middleware between the server and the cache may have changed URL.Path,
@@ -64,6 +76,9 @@ func (k *key) hash(seed maphash.Seed) uint64 {
 	if k.tls {
 		h = mix(h, 3)
 	}
+	if k.outbound {
+		h = mix(h, 4)
+	}
 	return h
 }
 
@@ -77,6 +92,9 @@ func mix(h, x uint64) uint64 {
 // string encodes k injectively: each part with its length.
 func (k *key) string() string {
 	b := make([]byte, 0, 16+k.size())
+	if k.outbound {
+		b = append(b, 'o')
+	}
 	if k.tls {
 		b = append(b, 's')
 	} else {
@@ -98,7 +116,7 @@ func (k *key) clone() key {
 		all = all[len(s):]
 		return p
 	}
-	return key{k.tls, part(k.host), part(k.path), part(k.query), part(k.rest)}
+	return key{k.outbound, k.tls, part(k.host), part(k.path), part(k.query), part(k.rest)}
 }
 
 func (k *key) size() int64 { return int64(len(k.host) + len(k.path) + len(k.query) + len(k.rest)) }

@@ -143,7 +143,7 @@ func (l *Limiter) Handler(next http.Handler) http.Handler {
 		}
 		// Also when the client has left the queue: it will not read this, but
 		// logs and metrics outside would count a 200 otherwise.
-		failure{http.StatusServiceUnavailable, l.opts.QueueTimeout}.answer(w)
+		failure{status: http.StatusServiceUnavailable, retryAfter: l.opts.QueueTimeout}.answer(w)
 	})
 }
 

@@ -12,6 +12,9 @@
 // own; all of them read its response as it grows. A stale one is written at
 // once where that is allowed, and the handler runs behind it.
 //
+// [Cache.Transport] is the other face of the same cache, for the requests that
+// the program itself makes.
+//
 // # What is shared
 //
 // The cache follows the rules of RFC 9111 for shared caches: what they forbid
@@ -208,6 +211,11 @@ func (c *Cache) Purge(rawURL string) error {
 	c.purge(k)
 	// Some clients send the whole URL in the request line (RFC 9112 3.2.2).
 	k.rest = rest(u.RawPath, u.Scheme+"://"+u.Host+path, "")
+	c.purge(k)
+	k.outbound, k.rest = true, ""
+	if u.RawPath != "" {
+		k.rest = rest(u.RawPath, "", "")
+	}
 	c.purge(k)
 	return nil
 }

@@ -1,8 +1,11 @@
 package middleware
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -18,6 +21,15 @@ import (
 // It has a value receiver, and so have all that keep hold of the exchange:
 // with a pointer, the exchange of a hit would be allocated too.
 func (x exchange) miss() {
+	if rep, ok := x.w.(*reply); ok {
+		rep.start(&x) // its caller reads the body while the exchange goes on
+		return
+	}
+	x.fetch()
+}
+
+// fetch is miss, on the goroutine that it is to run on.
+func (x exchange) fetch() {
 	if x.nested() {
 		x.next.ServeHTTP(x.w, x.r)
 		return
@@ -85,7 +97,9 @@ func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
 		<-t.Over()
 		if crash := t.Crash(); crash != nil {
 			if how == cutOff && !f.begun() && x.stale(m) {
-				x.cache.opts.Logger.Error("handler panicked, an old response was used", "panic", crash.Value, "path", x.r.URL.Path)
+				if !aborted(crash) {
+					x.cache.opts.Logger.Error("handler panicked, an old response was used", "panic", crash.Value, "path", x.r.URL.Path)
+				}
 				return
 			}
 			x.count(m, outcomeError)
@@ -126,6 +140,11 @@ func (x *exchange) failed(m *routeMetrics, f *fill) {
 	f.mu.Lock()
 	answer := f.verdict.failure
 	f.mu.Unlock()
+	if rep, ok := x.w.(*reply); ok && answer.err != nil {
+		rep.err = answer.err
+		x.count(m, outcomeError)
+		return
+	}
 	if answer.status == 0 {
 		answer.status = http.StatusBadGateway
 	}
@@ -152,12 +171,23 @@ func (x *exchange) cut(t *engine.Ticket[*fill], m *routeMetrics) {
 	switch {
 	case x.stale(m):
 	case errors.Is(t.Context.Err(), context.DeadlineExceeded):
-		x.fail(m, http.StatusGatewayTimeout, reasonError)
+		x.noResponse(t, m, http.StatusGatewayTimeout)
 	case errors.Is(t.Context.Err(), engine.ErrClosed):
 		x.pass("bypass", reasonClosed)
 	default:
-		x.fail(m, http.StatusBadGateway, reasonError)
+		x.noResponse(t, m, http.StatusBadGateway)
 	}
+}
+
+// noResponse ends an exchange whose run brought no response: with an error
+// status, or for the caller of a Transport with an error.
+func (x *exchange) noResponse(t *engine.Ticket[*fill], m *routeMetrics, status int) {
+	if rep, ok := x.w.(*reply); ok {
+		rep.err = fmt.Errorf("middleware: no response from the origin: %w", cmp.Or(t.Context.Err(), io.ErrUnexpectedEOF))
+		x.count(m, outcomeError)
+		return
+	}
+	x.fail(m, status, reasonError)
 }
 
 // sent reports whether this client has been sent a response header.

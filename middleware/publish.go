@@ -230,10 +230,17 @@ func (x *exchange) crashed(fl *engine.Flight[*fill]) {
 	f.mu.Lock()
 	taken := f.leader != nil
 	f.mu.Unlock()
-	if err, ok := crash.Value.(error); taken || ok && errors.Is(err, http.ErrAbortHandler) {
+	if taken || aborted(crash) {
 		return
 	}
 	x.cache.panics.Add(1)
 	x.cache.opts.Logger.Error("handler panicked, and its client has left",
 		"panic", crash.Value, "path", f.req.URL.Path, "stack", string(crash.Stack))
+}
+
+// aborted reports whether a run ended in the way in which a handler says that
+// nobody has to be told.
+func aborted(crash *engine.Crash) bool {
+	err, ok := crash.Value.(error)
+	return ok && errors.Is(err, http.ErrAbortHandler)
 }

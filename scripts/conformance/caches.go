@@ -23,7 +23,8 @@ type cache struct {
 // binaries are the programs of this repository that are run, and the packages
 // they are built from.
 var binaries = map[string]string{
-	"freshet": "./server/freshet",
+	"freshet":        "./server/freshet",
+	"transportproxy": "./benchmarks/transportproxy",
 }
 
 // caches returns what there is to run, with our own programs in bin.
@@ -31,6 +32,9 @@ func caches(bin string) []cache {
 	return []cache{
 		{name: "gateway", ours: true, version: revision, command: func(_, listen, origin string) ([]string, error) {
 			return []string{filepath.Join(bin, "freshet"), "-upstream", "http://" + origin, "-listen", listen, "-admin", "off"}, nil
+		}},
+		{name: "transport", ours: true, version: revision, command: func(_, listen, origin string) ([]string, error) {
+			return []string{filepath.Join(bin, "transportproxy"), "-upstream", "http://" + origin, "-listen", listen}, nil
 		}},
 		{name: "nginx", version: versionOf("nginx", "-v"), command: nginx},
 		{name: "Varnish", version: versionOf("varnishd", "-V"), command: varnish},
