@@ -3,6 +3,7 @@ package cachefetch
 import (
 	"context"
 	"errors"
+	"hash/maphash"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -83,3 +84,5 @@ func set(t *testing.T, c *Cache[string], key, v string) {
 		t.Errorf("Set(%q): %v", key, err)
 	}
 }
+
+func hashOf(c *Cache[string], key string) uint64 { return maphash.String(c.seed, key) }

@@ -1,8 +1,8 @@
 package cachefetch
 
 import (
-	"context"
 	"hash/maphash"
+	"math"
 	"time"
 
 	"github.com/freshet-go/freshet/internal/engine"
@@ -31,27 +31,28 @@ func (c *Cache[V]) openL2() {
 // An l2Load is the part that the second level has in one load. The zero value
 // is that of a cache without one.
 type l2Load[V any] struct {
-	stamp int64                  // of the load
-	claim claim                  // to be given back when it is over
-	stale *engine.Entry[item[V]] // may be returned if the load fails, or nil
+	stamp int64     // of the load
+	claim claim     // to be given back when it is over
+	stale *entry[V] // may be returned if the load fails, or nil
 }
 
-// askL2 looks for the value of key in the second level, before it is loaded.
+// askL2 looks for the value of a key in the second level, before it is loaded.
 // It returns an entry, now put, that takes the place of loading, or nil. old
 // is what is held here, or nil.
-func (c *Cache[V]) askL2(f *engine.Flight[*result[V]], hash uint64, key string, old *engine.Entry[item[V]]) (*engine.Entry[item[V]], l2Load[V]) {
+func (c *Cache[V]) askL2(f *flight[V], l lookup[V], old *entry[V]) (*entry[V], l2Load[V]) {
 	if c.l2 == nil {
 		return nil, l2Load[V]{}
 	}
 	var stale *record[V]
-	r, claim := c.l2.readOrClaim(f.Context, key, func(r *record[V]) bool {
+	r, claim := c.l2.readOrClaim(f.Context, l.key, func(r *record[V]) bool {
 		if old != nil && r.stamp < old.Value.stamp {
 			return false // the newest wins
 		}
-		times, now := c.timesOf(key, r), c.store.Now()
+		times, now := c.timesOf(l.key, r), c.store.Now()
 		switch times.State(now) {
 		case engine.Fresh:
-			return true
+			// What is fresh here is to be refreshed early, and this may be it.
+			return old == nil || r.stamp > old.Value.stamp || old.State(now) != engine.Fresh
 		case engine.StaleWhileRevalidate:
 			if old == nil {
 				return true // the next Fetch has it refreshed
@@ -62,21 +63,26 @@ func (c *Cache[V]) askL2(f *engine.Flight[*result[V]], hash uint64, key string, 
 		}
 		return false
 	})
-	l := l2Load[V]{stamp: c.clock.next(), claim: claim}
+	second := l2Load[V]{stamp: c.clock.next(), claim: claim}
 	if r != nil {
-		return c.putRecord(f, hash, key, r), l
+		return c.putRecord(f, l, r), second
 	}
 	if stale != nil {
-		l.stale = c.putRecord(f, hash, key, stale)
+		second.stale = c.putRecord(f, l, stale)
 	}
-	return nil, l
+	return nil, second
 }
 
 // putRecord puts r as an entry here and returns it.
-func (c *Cache[V]) putRecord(f *engine.Flight[*result[V]], hash uint64, key string, r *record[V]) *engine.Entry[item[V]] {
-	it := item[V]{key: key, value: r.value, stamp: r.stamp}
-	e := &engine.Entry[item[V]]{Value: it, Times: c.timesOf(key, r), Tags: r.tags, Gen: f.Gen}
-	f.Publish(func() { c.store.Put(hash, e, c.cost(it), 0) })
+func (c *Cache[V]) putRecord(f *flight[V], l lookup[V], r *record[V]) *entry[V] {
+	e := &entry[V]{
+		Value: item[V]{
+			key: l.key, value: r.value, stamp: r.stamp, etag: r.etag, lastModified: r.lastModified,
+			earlyFrom: math.MaxInt64, // how long it took to load is not known
+		},
+		Times: c.timesOf(l.key, r), Tags: r.tags, Gen: f.Gen,
+	}
+	f.Publish(func() { c.put(l.hash, e) })
 	return e
 }
 
@@ -103,13 +109,14 @@ func (c *Cache[V]) timesOf(key string, r *record[V]) engine.Times {
 	return times
 }
 
-// recordOf returns e as it is written to the second level, fresh there for
-// the given time from now.
-func (c *Cache[V]) recordOf(e *engine.Entry[item[V]], fresh time.Duration) *record[V] {
+// recordOf returns e as it is written to the second level: fresh there for
+// Options.BackendTTL, unless its loader gave it a lifetime of its own.
+func (c *Cache[V]) recordOf(e *entry[V]) *record[V] {
 	t, it := e.Times, &e.Value
-	until := time.Now().Add(fresh).UnixNano()
+	until := time.Now().Add(orDefault(it.lifetimes.ttl, c.opts.BackendTTL)).UnixNano()
 	r := &record[V]{
-		value: it.value, stamp: it.stamp, tags: e.Tags, cost: c.cost(*it),
+		value: it.value, stamp: it.stamp, tags: e.Tags, cost: c.cost(e),
+		etag: it.etag, lastModified: it.lastModified,
 		freshUntil:      until,
 		revalidateUntil: until + int64(t.RevalidateUntil.Sub(t.FreshUntil)),
 		errorUntil:      until + int64(t.ErrorUntil.Sub(t.FreshUntil)),
@@ -120,27 +127,28 @@ func (c *Cache[V]) recordOf(e *engine.Entry[item[V]], fresh time.Duration) *reco
 	return r
 }
 
-// settleL2 takes the result of a load to the second level, behind: e if it was
-// put here, nil if it was not. There may be nothing of the key any more if
-// the load has found none.
-func (c *Cache[V]) settleL2(l l2Load[V], key string, e *engine.Entry[item[V]], none bool) {
+// settleL2 takes the result of a load to the second level, behind, if it was
+// put here. There may be nothing of the key any more.
+func (c *Cache[V]) settleL2(l l2Load[V], key string, out outcome[V]) {
 	switch {
 	case c.l2 == nil:
-	case e != nil && e.Value.err == nil:
-		c.l2.write(key, c.recordOf(e, c.opts.BackendTTL), l.claim, false)
-	case none && !l.claim.absent:
+	case out.stored != nil && out.stored.Value.err == nil:
+		c.l2.write(key, c.recordOf(out.stored), l.claim, false)
+	case out.none && !l.claim.absent:
 		c.l2.remove(key, l.stamp, l.claim, false)
 	default:
 		c.l2.release(l.claim)
 	}
 }
 
-// setL2 takes a value that was set to the second level. stored is its entry
-// here, or nil: then it was too large, or a newer one has come.
-func (c *Cache[V]) setL2(it item[V], stored *engine.Entry[item[V]]) {
-	if stored != nil {
-		c.l2.write(it.key, c.recordOf(stored, c.opts.BackendTTL), claim{}, true)
-	} else {
+// setL2 takes a value that was set to the second level, or removes what is
+// there if it was not stored here: it was too large, or a newer one has come.
+func (c *Cache[V]) setL2(e *entry[V], stored bool) {
+	switch it := &e.Value; {
+	case c.l2 == nil:
+	case stored:
+		c.l2.write(it.key, c.recordOf(e), claim{}, true)
+	default:
 		c.l2.remove(it.key, it.stamp, claim{}, true)
 	}
 }
@@ -154,7 +162,7 @@ func (c *Cache[V]) removeOlder(key string, stamp int64) {
 	}
 }
 
-// applyPurge does here what another process has purged.
+// applyPurge does here what this or another process has purged.
 func (c *Cache[V]) applyPurge(p purge) {
 	mode := engine.Hard
 	if p.soft {
@@ -170,14 +178,5 @@ func (c *Cache[V]) applyPurge(p purge) {
 		c.store.PurgePrefix(p.name, mode)
 	case purgeFlush:
 		c.store.Flush(mode)
-	}
-}
-
-// tell tells the other processes of a purge that has been done here, and marks
-// it in the second level. It waits for that, within BackendTimeout.
-func (c *Cache[V]) tell(ctx context.Context, kind purgeKind, name string, mode engine.Mode) {
-	if c.l2 != nil {
-		p := purge{kind: kind, name: name, soft: mode == engine.Soft, stamp: c.clock.next()}
-		c.l2.wait(ctx, c.l2.purge(p)...)
 	}
 }

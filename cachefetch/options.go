@@ -44,6 +44,14 @@ type Options[V any] struct {
 	// are never stored.
 	NegativeTTL time.Duration
 
+	// EarlyRefresh makes hits refresh a value behind before its TTL ends, each
+	// by chance: the more likely, the nearer the end, the longer the value
+	// took to load, and the more often it is asked for. It is the beta of
+	// XFetch: at 1, on average e processes that share no cache load a value
+	// anew before its end; larger numbers make it fewer and earlier. Zero
+	// means that values are not refreshed while they are fresh.
+	EarlyRefresh float64
+
 	// SoftTimeout is how long a Fetch that holds a value usable under
 	// StaleIfError waits for a load. After that it returns the old value; the
 	// load goes on and its late result is stored. Zero means no such limit.
@@ -68,6 +76,14 @@ type Options[V any] struct {
 	// failure in a row, up to 32 times, and a random half of it is taken
 	// away. Zero means one second.
 	RefreshBackoff time.Duration
+
+	// BatchSize is the largest number of keys that FetchMany gives to one
+	// call of its load. Zero means 100.
+	BatchSize int
+
+	// Observer has functions to be called as the cache works. Nil means none.
+	// It is copied by New.
+	Observer *Observer
 
 	// Backend is a second level behind this cache, in general shared with
 	// other processes. A load asks it first; what was loaded or set is written
@@ -114,6 +130,7 @@ const (
 	defaultLoadTimeout    = 30 * time.Second
 	defaultRefreshWorkers = 16
 	defaultRefreshBackoff = time.Second
+	defaultBatchSize      = 100
 	maxBackoffFactor      = 32
 )
 
@@ -129,6 +146,9 @@ func (o Options[V]) check() (Options[V], error) {
 	}
 	if !(o.Jitter >= 0 && o.Jitter <= 1) { // refuses NaN too
 		bad("Jitter", o.Jitter, "must be between 0 and 1")
+	}
+	if !(o.EarlyRefresh >= 0 && o.EarlyRefresh <= maxEarlyRefresh) {
+		bad("EarlyRefresh", o.EarlyRefresh, fmt.Sprintf("must be between 0 and %d", maxEarlyRefresh))
 	}
 	for _, d := range []struct {
 		field string
@@ -156,10 +176,19 @@ func (o Options[V]) check() (Options[V], error) {
 	if o.SoftTimeout > o.LoadTimeout {
 		bad("SoftTimeout", o.SoftTimeout, fmt.Sprintf("must not exceed LoadTimeout, %v", o.LoadTimeout))
 	}
-	if o.RefreshWorkers < 0 {
-		bad("RefreshWorkers", o.RefreshWorkers, "must not be negative")
-	} else if o.RefreshWorkers == 0 {
-		o.RefreshWorkers = defaultRefreshWorkers
+	for _, n := range []struct {
+		field string
+		value *int
+		zero  int
+	}{
+		{"RefreshWorkers", &o.RefreshWorkers, defaultRefreshWorkers},
+		{"BatchSize", &o.BatchSize, defaultBatchSize},
+	} {
+		if *n.value < 0 {
+			bad(n.field, *n.value, "must not be negative")
+		} else if *n.value == 0 {
+			*n.value = n.zero
+		}
 	}
 	if o.Cost == nil {
 		o.Cost = estimate[V]

@@ -11,6 +11,8 @@ type Stats struct {
 	LoadErrors   uint64 // loads that failed, panicked or timed out
 	Refreshes    uint64 // loads begun behind a stale value
 	RefreshSkips uint64 // refreshes left out because all workers were busy
+	Drops        uint64 // loaded values that were not stored: purged meanwhile, too large, or no room to be had
+	Purges       uint64 // calls of PurgeTag, PurgePrefix and Flush
 	Evictions    uint64 // values that made room for others
 	Refusals     uint64 // verdicts of the store's policy against a new value
 
@@ -38,6 +40,8 @@ func (c *Cache[V]) Stats() Stats {
 		LoadErrors:   c.stats.loadErrors.Load(),
 		Refreshes:    c.stats.refreshes.Load(),
 		RefreshSkips: c.stats.refreshSkips.Load(),
+		Drops:        c.stats.drops.Load(),
+		Purges:       c.stats.purges.Load(),
 		Evictions:    u.Evictions,
 		Refusals:     u.Refusals,
 		Entries:      u.Entries,
@@ -56,7 +60,7 @@ type counters struct {
 		_ [56]byte // the rest of a 64-byte cache line
 	}
 
-	stale, coalesced, loads, loadErrors, refreshes, refreshSkips atomic.Uint64
+	stale, coalesced, loads, loadErrors, refreshes, refreshSkips, drops, purges atomic.Uint64
 }
 
 func (c *counters) hit(hash uint64) { c.striped[hash%stripes].n.Add(1) }

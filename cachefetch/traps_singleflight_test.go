@@ -174,7 +174,11 @@ func TestS10WritesDuringALoadWin(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			bubble(t, Options[string]{}, func(t *testing.T, c *Cache[string]) {
 				var l loader
-				wait := together(1, func(int) { wantFetch(t, c, "key", l.returns("old", tt.err, time.Second), "old", tt.err) })
+				loaded := "old"
+				if tt.err != nil {
+					loaded = ""
+				}
+				wait := together(1, func(int) { wantFetch(t, c, "key", l.returns(loaded, tt.err, time.Second), loaded, tt.err) })
 				tt.write(t, c)
 				wantGet(t, c, "key", tt.want)
 				wait()

@@ -261,6 +261,13 @@ func (c *Cache[Q, V]) Delete(hash uint64, q Q) bool {
 	return found && c.outlives(e)
 }
 
+// Soften makes the live entry for q stale, as a soft purge does.
+func (c *Cache[Q, V]) Soften(hash uint64, q Q) {
+	if e := c.Get(hash, q); e != nil {
+		e.soften(max(c.Now(), 1))
+	}
+}
+
 // Reserve takes n bytes of the budget for a value that is being filled, and
 // reports whether they could be had. They are given back by Release, or pass
 // to the entry in Put.

@@ -29,7 +29,8 @@ var (
 )
 
 // A Crash is the end of a run that did not return: by a panic, or by
-// runtime.Goexit.
+// runtime.Goexit. A run that panics with a *Crash ends as that one did, with
+// its stack: so does work that several runs share.
 type Crash struct {
 	Value any    // the panic's value; nil after Goexit
 	Stack []byte // of the goroutine that panicked
@@ -156,9 +157,13 @@ func (f *Flight[S]) fly(start Start[S]) {
 			if returned {
 				return
 			}
-			crash := &Crash{Value: recover()} // nil after Goexit: panic(nil) has a value since Go 1.21
-			if crash.Value != nil {
-				crash.Stack = debug.Stack()
+			value := recover() // nil after Goexit: panic(nil) has a value since Go 1.21
+			crash, handed := value.(*Crash)
+			if !handed {
+				crash = &Crash{Value: value}
+				if value != nil {
+					crash.Stack = debug.Stack()
+				}
 			}
 			f.crash = crash
 		}()

@@ -1,0 +1,213 @@
+package cachefetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/freshet-go/freshet/internal/engine"
+)
+
+// A lookup is a key and what was stored under it when it was asked for.
+type lookup[V any] struct {
+	hash uint64
+	key  string
+	old  *entry[V] // in whatever state, or nil
+}
+
+// A loadOf returns the load of a key, and what is to be called when it is over
+// or, as it turns out, not begun.
+type loadOf[V any] func(key string) (load LoadFunc[V], done func())
+
+// always is the loadOf of one key.
+func always[V any](load LoadFunc[V]) loadOf[V] {
+	return func(string) (LoadFunc[V], func()) { return load, func() {} }
+}
+
+// fetch answers one caller.
+func (c *Cache[V]) fetch(ctx context.Context, l lookup[V], now engine.Instant, load LoadFunc[V]) (Result[V], error) {
+	served, refresh := c.serve(l, now)
+	if refresh {
+		c.refresh(ctx, []lookup[V]{l}, always(load))
+	}
+	if served {
+		return c.answered(ctx, l, now, c.stored(l.old, now, nil))
+	}
+	r, crash := c.wait(ctx, l, always(load), func() {})
+	if crash != nil {
+		crash.Raise()
+	}
+	return c.answered(ctx, l, now, r)
+}
+
+// serve reports whether a caller is answered with what is stored, and whether
+// that is to be refreshed behind.
+func (c *Cache[V]) serve(l lookup[V], now engine.Instant) (served, refresh bool) {
+	if l.old == nil {
+		return false, false
+	}
+	switch l.old.State(now) {
+	case engine.Fresh:
+		it := &l.old.Value
+		early := now >= it.earlyFrom && refreshesEarly(l.old.Times.FreshUntil.Sub(now), it.loadTime, c.opts.EarlyRefresh)
+		return true, early
+	case engine.StaleWhileRevalidate:
+		return true, true
+	case engine.StaleIfError:
+		return l.old.Backoff(now), false
+	}
+	return false, false
+}
+
+// stored makes a result of a stored value. err is why there is no newer one.
+func (c *Cache[V]) stored(e *entry[V], now engine.Instant, err error) Result[V] {
+	it := &e.Value
+	r := Result[V]{Value: it.value, Source: Fresh, Age: now.Sub(e.Times.Stored), Err: err}
+	if err != nil || e.State(now) != engine.Fresh {
+		r.Source = Stale
+	}
+	if it.err != nil {
+		r.Source, r.Err = None, it.err
+	}
+	return r
+}
+
+// answered counts and shows what a caller gets. What it returns as an error is
+// that of a result without a value.
+func (c *Cache[V]) answered(ctx context.Context, l lookup[V], began engine.Instant, r Result[V]) (Result[V], error) {
+	switch r.Source {
+	case Fresh:
+		c.stats.hit(l.hash)
+	case Stale:
+		c.stats.stale.Add(1)
+	}
+	if f := c.watch.Fetched; f != nil {
+		f(ctx, FetchInfo{Key: l.key, Source: r.Source, Age: r.Age, Wait: c.store.Now().Sub(began), Err: r.Err})
+	}
+	if r.Source == None {
+		return r, r.Err
+	}
+	return r, nil
+}
+
+// A call is when a caller came.
+type call struct {
+	gen uint64 // all that was purged before has this generation or an older one
+	at  engine.Instant
+}
+
+func (c *Cache[V]) call() call { return call{c.store.Newest(), c.store.Now()} }
+
+// wait joins or begins the load of a key and waits for it. It calls joined when
+// it has joined it. A crash is to be raised by the caller: it began the load.
+func (c *Cache[V]) wait(ctx context.Context, l lookup[V], load loadOf[V], joined func()) (Result[V], *engine.Crash) {
+	now := c.call()
+	for {
+		t, err := c.join(ctx, l, load)
+		joined()
+		if err != nil {
+			return Result[V]{Err: err}, nil
+		}
+		// A load that began after the call is always good enough, so there is
+		// no third round.
+		if r, crash, ok := c.await(ctx, t, l, now); ok {
+			return r, crash
+		}
+	}
+}
+
+// join joins or begins the load of a key.
+func (c *Cache[V]) join(ctx context.Context, l lookup[V], of loadOf[V]) (*ticket[V], error) {
+	if isLoading(ctx, c, l.key) {
+		return nil, fmt.Errorf("%w: %q", ErrNested, l.key)
+	}
+	load, done := of(l.key)
+	t, err := c.flights.Join(ctx, l.hash, l.key, c.start(l, load, done))
+	if err != nil {
+		done()
+		return nil, ErrClosed
+	}
+	if !t.Leader {
+		done()
+		c.stats.coalesced.Add(1)
+	}
+	return t, nil
+}
+
+// await waits for the load that t is a share in, and gives t back. It returns
+// false if what came was purged after the load had begun and before the call:
+// then the caller must ask again. Tags are known no sooner than that.
+func (c *Cache[V]) await(ctx context.Context, t *ticket[V], l lookup[V], called call) (r Result[V], crash *engine.Crash, ok bool) {
+	defer t.Leave()
+	err := t.Wait(ctx, c.limit(t.Leader, l.old, called.at))
+	now := c.store.Now()
+	if err == nil {
+		a := t.State
+		switch crash := t.Crash(); {
+		case crash != nil && t.Leader:
+			return Result[V]{}, crash, true
+		case crash != nil:
+			err = &PanicError{Key: l.key, Value: crash.Value, Stack: crash.Stack}
+		case !t.Leader && c.store.Superseded(t.Gen, called.gen, &item[V]{key: l.key}, a.tags):
+			t.Disown()
+			return Result[V]{}, nil, false
+		case a.found != nil:
+			return c.stored(a.found, now, nil), nil, true
+		case a.err == nil:
+			return Result[V]{Value: a.value, Source: source(t.Leader), Age: now.Sub(a.at)}, nil, true
+		case errors.Is(a.err, ErrNotFound):
+			return Result[V]{Err: a.err}, nil, true
+		default:
+			if err = a.err; a.stale != nil {
+				l.old = a.stale
+			}
+		}
+	} else {
+		err = c.waitError(ctx, l.key, err)
+	}
+	if l.old != nil && ctx.Err() == nil && l.old.Usable(now) {
+		return c.stored(l.old, now, err), nil, true
+	}
+	return Result[V]{Err: err}, nil, true
+}
+
+// limit returns how long a caller that came at some instant waits for a load
+// yet, or 0 if that is up to the load.
+func (c *Cache[V]) limit(leader bool, old *entry[V], called engine.Instant) time.Duration {
+	var limit time.Duration
+	if !leader {
+		limit = c.opts.WaitTimeout
+	}
+	if soft := c.opts.SoftTimeout; old != nil && soft > 0 && (limit == 0 || soft < limit) && old.Usable(called.Add(soft)) {
+		limit = soft
+	}
+	if limit == 0 {
+		return 0
+	}
+	return max(limit-c.store.Now().Sub(called), 1)
+}
+
+func source(leader bool) Source {
+	if leader {
+		return Loaded
+	}
+	return Coalesced
+}
+
+// waitError says in this package's words why a wait ended before the load.
+func (c *Cache[V]) waitError(ctx context.Context, key string, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, engine.ErrClosed):
+		return ErrClosed
+	case errors.Is(err, engine.ErrWaitTimeout):
+		return fmt.Errorf("%w: key %q", ErrWaitTimeout, key)
+	}
+	return loadTimeout(key, err)
+}
+
+func loadTimeout(key string, err error) error {
+	return fmt.Errorf("%w: key %q: %w", ErrLoadTimeout, key, err)
+}

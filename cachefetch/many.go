@@ -1,0 +1,139 @@
+package cachefetch
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/freshet-go/freshet/internal/engine"
+)
+
+// maxBatches is how many calls of its load one FetchMany makes side by side.
+const maxBatches = 4
+
+// A BatchFunc loads the values of several keys, which are all different. Keys
+// that are not in the map it returns have no value, as [ErrNotFound] says; if it
+// also returns an error, that is what became of them: a [KeyErrors] says it of
+// each, any other error of all. Values beside an error count.
+type BatchFunc[V any] func(ctx context.Context, keys []string) (map[string]V, error)
+
+// KeyErrors is an error for a [BatchFunc] to return that failed for some keys.
+type KeyErrors map[string]error
+
+// Error implements error.
+func (e KeyErrors) Error() string {
+	for key, err := range e {
+		if len(e) == 1 {
+			return fmt.Sprintf("key %q: %v", key, err)
+		}
+		return fmt.Sprintf("%d keys, such as %q: %v", len(e), key, err)
+	}
+	return "no key"
+}
+
+// FetchMany is Fetch for many keys. What is missing is loaded in as few calls
+// as Options.BatchSize allows, four of them at most at a time, except for keys
+// that are being loaded already, by whatever method: those it joins.
+//
+// There is one result for each of keys, in their order. Those that have no
+// value say why in Err; if there are any, the error that FetchMany returns wraps
+// that of the first. The others are as good as without it.
+func (c *Cache[V]) FetchMany(ctx context.Context, keys []string, load BatchFunc[V]) ([]Result[V], error) {
+	began := c.store.Now()
+	results := make([]Result[V], len(keys))
+	first := make(map[string]int, len(keys))
+	var stale, missing []lookup[V]
+	for i, key := range keys {
+		if _, dup := first[key]; dup {
+			continue
+		}
+		first[key] = i
+		hash := maphash.String(c.seed, key)
+		l := lookup[V]{hash, key, c.store.GetAt(hash, key, began)}
+		served, refresh := c.serve(l, began)
+		if refresh {
+			stale = append(stale, l)
+		}
+		if served {
+			results[i], _ = c.answered(ctx, l, began, c.stored(l.old, began, nil))
+		} else {
+			missing = append(missing, l)
+		}
+	}
+	for some := range slices.Chunk(stale, c.opts.BatchSize) {
+		b := newBatch(c, load)
+		c.refresh(ctx, some, b.expect)
+		b.seal()
+	}
+	c.waitMany(ctx, missing, load, func(l lookup[V], r Result[V]) {
+		results[first[l.key]], _ = c.answered(ctx, l, began, r)
+	})
+	var failed error
+	for i, key := range keys {
+		results[i] = results[first[key]]
+		if r := &results[i]; r.Source == None && failed == nil {
+			failed = fmt.Errorf("cachefetch: key %q: %w", key, r.Err)
+		}
+	}
+	return results, failed
+}
+
+// waitMany waits for the loads of different keys, and calls answer for each of
+// them, by one goroutine at a time. If load has crashed, so does the caller.
+func (c *Cache[V]) waitMany(ctx context.Context, ls []lookup[V], load BatchFunc[V], answer func(lookup[V], Result[V])) {
+	var (
+		mu    sync.Mutex // held to call answer
+		crash *engine.Crash
+		group errgroup.Group
+	)
+	group.SetLimit(maxBatches)
+	for some := range slices.Chunk(ls, c.opts.BatchSize) {
+		group.Go(func() error {
+			results, crashed := c.waitBatch(ctx, some, load)
+			mu.Lock()
+			defer mu.Unlock()
+			for i, r := range results {
+				answer(some[i], r)
+			}
+			if crashed != nil {
+				crash = crashed
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // it has no errors
+	if crash != nil {
+		crash.Raise()
+	}
+}
+
+// waitBatch joins or begins the loads of keys that make one batch, and waits
+// for them.
+func (c *Cache[V]) waitBatch(ctx context.Context, ls []lookup[V], load BatchFunc[V]) (results []Result[V], crash *engine.Crash) {
+	now := c.call()
+	results = make([]Result[V], len(ls))
+	tickets := make([]*ticket[V], len(ls))
+	b := newBatch(c, load)
+	for i, l := range ls {
+		tickets[i], results[i].Err = c.join(ctx, l, b.expect)
+	}
+	b.seal()
+	for i, l := range ls {
+		if tickets[i] == nil {
+			continue
+		}
+		r, crashed, ok := c.await(ctx, tickets[i], l, now)
+		if !ok {
+			one := newBatch(c, load)
+			r, crashed = c.wait(ctx, l, one.expect, one.seal)
+		}
+		if results[i] = r; crashed != nil {
+			crash = crashed
+		}
+	}
+	return results, crash
+}
