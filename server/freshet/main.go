@@ -78,7 +78,7 @@ func runDemo(f *flags, config server.Config, opts server.Options, getenv func(st
 		return 1
 	}
 	defer d.Close()
-	opts.Handler = d.Handler
+	opts.Handler, opts.Metrics = d.Handler, d.Metrics()
 	s, err := server.New(config, opts)
 	if err != nil {
 		f.complain(stderr, err)

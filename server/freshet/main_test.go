@@ -194,7 +194,7 @@ func TestBadFlags(t *testing.T) {
 	f(`-upstream "http://a" and -config "x.yaml" exclude each other`, "-upstream", "http://a", "-config", "x.yaml")
 	f(`-config "": is not a file name`, "-config", "")
 	f(`server: open `+dir+`/none.yaml: no such file or directory`, "-config", dir+"/none.yaml")
-	f(bad+`:3:5: routes[0].upstrem: unknown key, must be one of pattern, upstream, strip_prefix, policy`, "-config", bad)
+	f(bad+`:3:5: routes[0].upstrem: unknown key, must be one of pattern, upstream, strip_prefix, policy, limit`, "-config", bad)
 	f(`-listen "8080": not an address of the form host:port`, "-upstream", "http://a", "-listen", "8080")
 	f(`-listen "127.0.0.1:99999": port "99999": not a number from 0 to 65535`, "-listen", "127.0.0.1:99999")
 	f(`-admin "x": not an address of the form host:port (or "off")`, "-upstream", "http://a", "-admin", "x")

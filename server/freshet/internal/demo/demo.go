@@ -16,25 +16,19 @@ import (
 	"github.com/go-chi/chi/v5"
 )
 
-// How long pages of the fast side are fresh, and may be used after that while
-// they are refreshed behind.
-const (
-	pageTTL   = 10 * time.Second
-	pageStale = 10 * time.Minute
-)
-
 // Demo is the three upstreams and the two pages in front of them. It is made
 // by [New]; Close ends the upstreams.
 type Demo struct {
 	upstreams []*upstream
 	naive     side
-	fast      side
-	cache     atomic.Pointer[cachemw.Cache] // set by Handler
+	fast      fast
+
+	naiveClient *http.Client
+	cache       atomic.Pointer[cachemw.Cache] // set by Handler
 }
 
 // side is one of the two ways to build the page.
 type side struct {
-	client  *http.Client
 	calls   atomic.Uint64 // requests to upstreams
 	latency histogram     // of requests to the page
 }
@@ -49,8 +43,10 @@ func New() (*Demo, error) {
 		}
 		d.upstreams = append(d.upstreams, u)
 	}
-	d.naive.client = &http.Client{Transport: defaultTransport()}
-	d.fast.client = &http.Client{Transport: pooledTransport(), Timeout: 10 * time.Second}
+	d.naiveClient = &http.Client{Transport: defaultTransport()}
+	if err := d.fast.open(d.upstreams); err != nil {
+		return nil, errors.Join(fmt.Errorf("demo: %w", err), d.Close())
+	}
 	return d, nil
 }
 
@@ -60,24 +56,22 @@ func (d *Demo) Close() error {
 	for _, u := range d.upstreams {
 		errs = append(errs, u.close())
 	}
-	for _, s := range []*side{&d.naive, &d.fast} {
-		if s.client != nil {
-			s.client.CloseIdleConnections()
-		}
+	if d.naiveClient != nil {
+		d.naiveClient.CloseIdleConnections()
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, d.fast.close())...)
 }
 
 // Handler serves both pages. The cache stands in front of the fast one.
 func (d *Demo) Handler(cache *cachemw.Cache) (http.Handler, error) {
-	policy := cachemw.Policy{TTL: pageTTL, StaleWhileRevalidate: pageStale}
+	policy := cachemw.Policy{TTL: pageTTL, StaleWhileRevalidate: stale, StaleIfError: stale}
 	if err := cache.CheckPolicy(policy); err != nil {
 		return nil, err
 	}
 	d.cache.Store(cache)
 	r := chi.NewRouter()
 	r.With(d.naive.measure).Get("/naive/page/{id}", d.naivePage)
-	r.With(d.fast.measure, cache.Handler(policy)).Get("/fast/page/{id}", d.fastPage)
+	r.With(d.fast.measure, cache.Handler(policy), d.fast.limiter.Handler).Get("/fast/page/{id}", d.fastPage)
 	return r, nil
 }
 
@@ -101,7 +95,7 @@ func (d *Demo) Describe(w io.Writer, addr, admin string) {
 		fmt.Fprintf(w, "  %-10s %-12s %4d ms  http://%s/{id}\n", name, u.name, u.delay.Milliseconds(), u.addr())
 	}
 	fmt.Fprintf(w, "  %-10s http://%s/naive/page/{id}  default client, one call after another, no cache\n", "naive", addr)
-	fmt.Fprintf(w, "  %-10s http://%s/fast/page/{id}   pooled client, calls side by side, cached\n", "fast", addr)
+	fmt.Fprintf(w, "  %-10s http://%s/fast/page/{id}   pooled clients, calls side by side, cached, bounded\n", "fast", addr)
 	if admin != "" {
 		fmt.Fprintf(w, "  %-10s http://%s/metrics\n", "admin", admin)
 	}
