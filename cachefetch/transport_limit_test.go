@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -181,10 +182,12 @@ func TestConnTimeout(t *testing.T) {
 	})
 }
 
-// At four times what it can carry, everyone is answered, in bounded time and
-// with a bounded number of requests upstream.
-func TestOverloadIsAnsweredInTime(t *testing.T) {
+// For a minute at four times what the upstream can carry, everyone is answered
+// in bounded time, with a bounded number of requests upstream, goroutines and
+// bytes.
+func TestOverloadForAMinuteIsFlat(t *testing.T) {
 	const conns, inFlight, queue = 4, 8, 8
+	const offered = 4 * conns * 10 // a second; a connection carries ten
 	var now, most atomic.Int64
 	h := func(w http.ResponseWriter, r *http.Request) {
 		n := now.Add(1)
@@ -196,33 +199,45 @@ func TestOverloadIsAnsweredInTime(t *testing.T) {
 	o := TransportOptions{MaxConnsPerHost: conns, MaxInFlight: inFlight, MaxQueue: queue, QueueTimeout: 250 * time.Millisecond}
 	withServer(t, o, h, func(t *testing.T, tr *Transport) {
 		var good, refused atomic.Int64
-		var all sync.WaitGroup
-		for range 200 { // offered for two seconds: 80 can be carried, 320 come
-			for range 2 {
-				all.Go(func() {
-					begin := time.Now()
-					_, err := get(context.Background(), tr, upstreamURL)
-					switch {
-					case err == nil:
-						good.Add(1)
-					case errors.Is(err, ErrRefused):
-						refused.Add(1)
-					default:
-						t.Error(err)
-					}
-					if took := time.Since(begin); took > 550*time.Millisecond {
-						t.Errorf("answered after %v", took) // queue 250 ms, connection 200 ms, upstream 100 ms
-					}
-				})
+		idle := runtime.NumGoroutine()
+		var before, after runtime.MemStats
+		for i := range 60 * offered {
+			go func() {
+				begin := time.Now()
+				_, err := get(context.Background(), tr, upstreamURL)
+				switch {
+				case err == nil:
+					good.Add(1)
+				case errors.Is(err, ErrRefused):
+					refused.Add(1)
+				default:
+					t.Error(err)
+				}
+				if took := time.Since(begin); took > 550*time.Millisecond {
+					t.Errorf("answered after %v", took) // queue 250 ms, connection 200 ms, upstream 100 ms
+				}
+			}()
+			time.Sleep(time.Second / offered)
+			// One for each client, and both ends of the connections.
+			if n := runtime.NumGoroutine() - idle; n > inFlight+queue+8*conns {
+				t.Fatalf("%d goroutines", n)
 			}
-			time.Sleep(10 * time.Millisecond)
+			if i == 15*offered {
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+			}
 		}
-		all.Wait()
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 512<<10 {
+			t.Errorf("the heap grew by %d bytes in 45 seconds", grown)
+		}
+		time.Sleep(time.Second)
 		if n := most.Load(); n > conns {
 			t.Errorf("%d at once upstream", n)
 		}
-		if good.Load() < 80 || good.Load()+refused.Load() != 400 {
-			t.Errorf("%d good, %d refused", good.Load(), refused.Load())
+		if g, r := good.Load(), refused.Load(); g < 60*conns*10*9/10 || g+r != 60*offered {
+			t.Errorf("%d good, %d refused, of %d", g, r, 60*offered)
 		}
 	})
 }
