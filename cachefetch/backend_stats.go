@@ -11,6 +11,9 @@ type BackendStats struct {
 	Skips    uint64 // reads not tried: breaker open, or too many under way
 	Drops    uint64 // values that were not written and keys that were not removed, for want of room, time or luck
 
+	Received uint64 // purges that other processes have told
+	Resyncs  uint64 // times that such messages may have been lost and all was looked up again
+
 	Queued      int    // changes that are to be made
 	QueuedBytes int64  // what they hold
 	Open        bool   // the breaker keeps calls from the backend
@@ -29,6 +32,8 @@ func (l *l2[V]) usage() BackendStats {
 		Timeouts:    l.calls.counts.timeouts.Load(),
 		Skips:       l.calls.counts.skips.Load(),
 		Drops:       q.drops,
+		Received:    l.received.Load(),
+		Resyncs:     l.resyncs.Load(),
 		Queued:      q.ops,
 		QueuedBytes: q.bytes,
 		Open:        open,

@@ -3,6 +3,7 @@ package cachefetch_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,3 +57,273 @@ func TestBackendSharesLoads(t *testing.T) {
 		}
 	})
 }
+
+// Without messages, and without anything but Get, Set and Delete.
+func TestBackendPlain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backendtest.Memory)
+		plain := struct{ cachefetch.Backend }{b}
+		first, second := node(t, plain), node(t, plain)
+		wantLoad(t, first, "a", "Alice", nil, "Alice", true)
+		synctest.Wait()
+		wantLoad(t, second, "a", "Bob", nil, "Alice", false)
+		if err := first.Delete(t.Context(), "a"); err != nil || b.Len() != 0 {
+			t.Errorf("Delete: %v, %d values left", err, b.Len())
+		}
+		wantLoad(t, second, "a", "Bob", nil, "Alice", false) // has not heard of it
+		wantLoad(t, first, "a", "Carol", nil, "Carol", true)
+	})
+}
+
+// A Delete or Set in one process is one in all.
+func TestBackendTellsOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backendtest.Memory)
+		first, second := node(t, b), node(t, b)
+		synctest.Wait()
+		wantLoad(t, first, "a", "Alice", nil, "Alice", true)
+		synctest.Wait()
+		wantLoad(t, second, "a", "", nil, "Alice", false)
+		if err := second.Delete(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if v, ok := first.Get("a"); ok {
+			t.Errorf("deleted elsewhere, and still %q", v)
+		}
+		time.Sleep(2 * time.Second)
+		wantLoad(t, first, "a", "Bob", nil, "Bob", true)
+		synctest.Wait()
+		wantLoad(t, second, "a", "", nil, "Bob", false)
+		if err := first.Set(t.Context(), "a", "Carol"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if v, _ := first.Get("a"); v != "Carol" {
+			t.Errorf("the process that set it has %q: it has heard itself", v)
+		}
+		wantLoad(t, second, "a", "", nil, "Carol", false)
+		if s := first.Stats().Backend; s.Received != 1 || s.Resyncs != 0 {
+			t.Errorf("%+v, want one message of the other process", s)
+		}
+	})
+}
+
+// Two kinds of things in one backend do not meet, nor do their messages.
+func TestBackendPrefix(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backendtest.Memory)
+		prefix := func(p string) func(*cachefetch.Options[string]) {
+			return func(o *cachefetch.Options[string]) { o.BackendPrefix = p }
+		}
+		users, orders := node(t, b, prefix("users:")), node(t, b, prefix("orders:"))
+		synctest.Wait()
+		wantLoad(t, users, "7", "Alice", nil, "Alice", true)
+		synctest.Wait()
+		wantLoad(t, orders, "7", "shoes", nil, "shoes", true)
+		if err := users.Delete(t.Context(), "7"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if v, _ := orders.Get("7"); v != "shoes" {
+			t.Errorf("got %q", v)
+		}
+	})
+}
+
+// A process that may have missed messages looks everything up again, in the
+// backend, not upstream.
+func TestBackendResync(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backendtest.Memory)
+		lossy := &loses{Memory: b}
+		first, second := node(t, lossy), node(t, b)
+		synctest.Wait()
+		for _, key := range []string{"kept", "deleted"} {
+			wantLoad(t, first, key, "Alice", nil, "Alice", true)
+			synctest.Wait()
+			wantLoad(t, second, key, "", nil, "Alice", false)
+		}
+		time.Sleep(2 * time.Second)
+		if err := first.Delete(t.Context(), "deleted"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		wantLoad(t, second, "deleted", "", nil, "Alice", false) // the message is lost
+		b.Disconnect()
+		synctest.Wait()
+		wantLoad(t, second, "kept", "", nil, "Alice", false)
+		wantLoad(t, second, "deleted", "Bob", nil, "Bob", true)
+		if s := second.Stats().Backend; s.Resyncs != 1 {
+			t.Errorf("%d resyncs, want 1", s.Resyncs)
+		}
+	})
+}
+
+// loses has messages that reach nobody.
+type loses struct{ *backendtest.Memory }
+
+func (loses) Publish(context.Context, []byte) error { return nil }
+
+// A subscription that fails is made again, ever more rarely.
+func TestBackendSubscribesAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &unsubscribed{}
+		c := node(t, b)
+		time.Sleep(10 * time.Minute)
+		if n := b.calls.Load(); n < 15 || n > 50 {
+			t.Errorf("%d calls of Subscribe in ten minutes", n)
+		}
+		wantLoad(t, c, "a", "Alice", nil, "Alice", true)
+	})
+}
+
+type unsubscribed struct {
+	backendtest.Memory
+	calls atomic.Int32
+}
+
+func (u *unsubscribed) Subscribe(context.Context, func([]byte), func()) error {
+	if u.calls.Add(1)%2 == 0 {
+		panic("no channel")
+	}
+	return errUpstream
+}
+
+// A load that was under way when its key was deleted is not written.
+func TestBackendDeleteDuringLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backendtest.Memory)
+		first, second := node(t, b), node(t, b)
+		go first.Fetch(t.Context(), "a", func(context.Context) (string, error) {
+			time.Sleep(3 * time.Second)
+			return "old", nil
+		})
+		go second.Fetch(t.Context(), "a", func(context.Context) (string, error) {
+			time.Sleep(3 * time.Second)
+			return "old", nil
+		})
+		time.Sleep(time.Second)
+		if err := first.Delete(t.Context(), "a"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second)
+		if n := b.Len(); n != 0 {
+			t.Errorf("%d values in the backend, want none", n)
+		}
+		for _, c := range []*cachefetch.Cache[string]{first, second} {
+			if v, ok := c.Get("a"); ok {
+				t.Errorf("got %q, loaded before the delete", v)
+			}
+		}
+	})
+}
+
+// "Not found" takes away what the backend has.
+func TestBackendNotFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backendtest.Memory)
+		c := node(t, b)
+		if err := c.Set(t.Context(), "a", "Alice"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		_, err := c.Fetch(t.Context(), "a", func(context.Context) (string, error) { return "", cachefetch.ErrNotFound })
+		synctest.Wait()
+		if n := b.Len(); !errors.Is(err, cachefetch.ErrNotFound) || n != 0 {
+			t.Errorf("%v, %d values in the backend", err, n)
+		}
+	})
+}
+
+// What is kept longer in the backend than here is read from there again.
+func TestBackendTTL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backendtest.Memory)
+		longer := func(o *cachefetch.Options[string]) { o.TTL, o.BackendTTL = time.Second, time.Minute }
+		plain := struct{ cachefetch.Backend }{b} // does not hear of the Set
+		first, second := node(t, plain, longer), node(t, plain, longer)
+		wantLoad(t, first, "a", "Alice", nil, "Alice", true)
+		for range 5 {
+			time.Sleep(2 * time.Second)
+			wantLoad(t, first, "a", "", nil, "Alice", false)
+			wantLoad(t, second, "a", "", nil, "Alice", false)
+		}
+		if err := second.Set(t.Context(), "a", "Bob"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		wantLoad(t, first, "a", "", nil, "Bob", false)
+		time.Sleep(time.Minute)
+		wantLoad(t, first, "a", "Carol", nil, "Carol", true)
+	})
+}
+
+// A stale value of the backend is returned when loading fails, inside its
+// window, and the failure is not repeated at once.
+func TestBackendStaleIfError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backendtest.Memory)
+		stale := func(o *cachefetch.Options[string]) { o.StaleIfError = time.Hour }
+		first := node(t, b, stale)
+		wantLoad(t, first, "a", "Alice", nil, "Alice", true)
+		synctest.Wait()
+		time.Sleep(30 * time.Minute)
+		second := node(t, b, stale)
+		wantLoad(t, second, "a", "", errUpstream, "Alice", true)
+		wantLoad(t, second, "a", "", errUpstream, "Alice", false) // backs off
+		time.Sleep(2 * time.Second)
+		wantLoad(t, second, "a", "Bob", nil, "Bob", true)
+		time.Sleep(2 * time.Hour)
+		third := node(t, b, stale)
+		wantLoad(t, third, "a", "", errUpstream, "", true)
+	})
+}
+
+// A value that may be returned while it is revalidated is, also when it comes
+// from the backend; the next Fetch has it refreshed.
+func TestBackendStaleWhileRevalidate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backendtest.Memory)
+		stale := func(o *cachefetch.Options[string]) { o.StaleWhileRevalidate = time.Hour }
+		wantLoad(t, node(t, b, stale), "a", "Alice", nil, "Alice", true)
+		synctest.Wait()
+		time.Sleep(30 * time.Minute)
+		c := node(t, b, stale)
+		wantLoad(t, c, "a", "Bob", nil, "Alice", false)
+		v, err := c.Fetch(t.Context(), "a", func(context.Context) (string, error) { return "Carol", nil })
+		synctest.Wait()
+		if v != "Alice" || err != nil {
+			t.Errorf("got %q, %v", v, err)
+		}
+		if v, _ := c.Get("a"); v != "Carol" {
+			t.Errorf("got %q after the refresh", v)
+		}
+	})
+}
+
+// What is held here is not replaced by something older from the backend.
+func TestBackendNewestWins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backendtest.Memory)
+		plain := struct{ cachefetch.Backend }{b}
+		o := func(o *cachefetch.Options[string]) { o.StaleIfError, o.BackendTTL = time.Hour, time.Hour }
+		old, c := node(t, plain, o), node(t, &readOnly{plain}, o)
+		wantLoad(t, old, "a", "old", nil, "old", true)
+		synctest.Wait()
+		time.Sleep(10 * time.Second)
+		if err := c.Set(t.Context(), "a", "new"); err != nil { // and it is not written
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		wantLoad(t, c, "a", "", errUpstream, "new", true)
+		time.Sleep(time.Minute)
+		wantLoad(t, c, "a", "newer", nil, "newer", true)
+	})
+}
+
+// readOnly says that it has written.
+type readOnly struct{ cachefetch.Backend }
+
+func (readOnly) Set(context.Context, string, []byte, time.Duration) error { return nil }

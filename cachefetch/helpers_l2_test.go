@@ -117,7 +117,7 @@ func newTestL2(t *testing.T, b Backend) *l2[string] {
 		maxOps: 100, maxBytes: 1 << 20, clock: new(stampClock),
 		leaseWait:  time.Second,
 		purged:     func(string, []string, int64) bool { return false },
-		applyPurge: func(purge) {},
+		applyPurge: func(purge, int64) {},
 		resync:     func() {},
 	})
 }

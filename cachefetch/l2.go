@@ -94,7 +94,8 @@ type l2Config[V any] struct {
 	purged func(key string, tags []string, stamp int64) bool
 
 	// applyPurge applies a purge of another process to what is in memory.
-	applyPurge func(p purge)
+	// received is the stamp after which it was.
+	applyPurge func(p purge, received int64)
 
 	// resync is called when purges of others may have been missed: what is in
 	// memory must be looked up in the backend again.
@@ -142,13 +143,30 @@ func (c *stampClock) next() int64 {
 	}
 }
 
+// observe makes later stamps greater than one of another process, of which
+// this one has come to know. So what follows from something has the greater
+// stamp, also if the clock of this process is a little behind.
+func (c *stampClock) observe(stamp int64) {
+	if stamp > time.Now().Add(maxClockSkew).UnixNano() {
+		return // one far ahead is not followed
+	}
+	for {
+		last := c.last.Load()
+		if last >= stamp || c.last.CompareAndSwap(last, stamp) {
+			return
+		}
+	}
+}
+
 // lookup returns what the second level has of key, if it may be used in any
 // way, perhaps only as a stale value. Otherwise it returns nil, and whether the
 // backend has said that there is nothing.
 func (l *l2[V]) lookup(ctx context.Context, key string) (r *record[V], absent bool) {
 	name := l.prefix + valueName + key
 	if r, queued := l.queue.pending(name); queued {
-		if r == nil || l.purged(key, r.tags, r.stamp) || r.horizon() <= time.Now().UnixNano() {
+		now := time.Now()
+		if r == nil || r.horizon() <= now.UnixNano() || l.purged(key, r.tags, r.stamp) ||
+			!l.superseded.of(now, maphash.String(l.seed, name)).allowsOwn(r.stamp) {
 			return nil, false
 		}
 		return r, false
@@ -175,15 +193,15 @@ func (l *l2[V]) lookup(ctx context.Context, key string) (r *record[V], absent bo
 // usable reports whether r, which was read under name, is in its time and
 // nothing has superseded or purged it.
 func (l *l2[V]) usable(ctx context.Context, name, key string, r *record[V]) bool {
+	l.clock.observe(r.stamp)
 	least := r.stamp - int64(maxClockSkew) // by the slowest clock that may have drawn it
 	if l.marked(ctx, r.tags, least) {
 		return false
 	}
 	// Only now: a delete that came during the reads must be seen.
 	hash, now := maphash.String(l.seed, name), time.Now()
-	return r.stamp >= l.queue.newestStamp(name, hash) &&
-		!l.superseded.has(now, hash, least) && !l.purged(key, r.tags, least) &&
-		least <= now.UnixNano() && r.horizon() > now.UnixNano()
+	return l.queue.bound(name, hash).and(l.superseded.of(now, hash)).allowsOthers(r.stamp) &&
+		!l.purged(key, r.tags, least) && least <= now.UnixNano() && r.horizon() > now.UnixNano()
 }
 
 // open returns the record of key that data hold, or an error if they hold
@@ -228,47 +246,45 @@ func (l *l2[V]) seal(key string, r *record[V]) (b []byte, err error) {
 }
 
 // write has r written behind. Until then, and if it cannot be, nothing older
-// is read. A claim is given back afterwards. If it is told, the other processes
-// forget what they have that is older.
-func (l *l2[V]) write(key string, r *record[V], c claim, told bool) <-chan struct{} {
-	o := &op[V]{key: l.prefix + valueName + key, stamp: r.stamp, record: r, claim: c}
-	if told {
-		o.event = l.event(purge{kind: purgeKey, name: key, stamp: r.stamp - 1})
+// is read. A claim is given back afterwards. If it is final, the other
+// processes are told to forget what they have that is older.
+func (l *l2[V]) write(key string, r *record[V], c claim, final bool) <-chan struct{} {
+	o := &op[V]{key: l.prefix + valueName + key, stamp: r.stamp, record: r, claim: c, final: final}
+	if final {
+		o.event = l.event(purge{kind: purgeOlder, name: key, stamp: r.stamp})
 	}
 	return l.enqueue(o)
 }
 
 // remove has key removed behind. From the moment it is called, nothing of
 // stamp or older is read or written. The channel it returns is closed when
-// that is done, or was given up. For the claim and told see write.
-func (l *l2[V]) remove(key string, stamp int64, c claim, told bool) <-chan struct{} {
-	o := &op[V]{key: l.prefix + valueName + key, stamp: stamp, claim: c}
-	if told {
+// that is done, or was given up. For the claim and final see write.
+func (l *l2[V]) remove(key string, stamp int64, c claim, final bool) <-chan struct{} {
+	o := &op[V]{key: l.prefix + valueName + key, stamp: stamp, claim: c, final: final}
+	if final {
 		o.event = l.event(purge{kind: purgeKey, name: key, stamp: stamp})
 	}
 	return l.enqueue(o)
 }
 
-// supersede notes that another process has removed or replaced what is older
-// than stamp.
-func (l *l2[V]) supersede(key string, stamp int64) {
-	name := l.prefix + valueName + key
-	hash := maphash.String(l.seed, name)
-	l.superseded.add(time.Now(), hash, stamp, true)
-	if _, queued := l.queue.pending(name); queued {
+// supersede notes that another process has removed a key, or has put a newer
+// value in its place.
+func (l *l2[V]) supersede(p purge, received int64) {
+	name := l.prefix + valueName + p.name
+	l.superseded.add(time.Now(), maphash.String(l.seed, name), p.bound(received), true)
+	if r, queued := l.queue.pending(name); queued && r != nil {
 		// Perhaps being written at this moment. If what is queued is newer,
 		// this changes nothing.
-		l.enqueue(&op[V]{key: name, stamp: stamp})
+		l.enqueue(&op[V]{key: name, stamp: received})
 	}
 }
 
 // enqueue queues o and returns the channel that is closed when it is over.
 func (l *l2[V]) enqueue(o *op[V]) <-chan struct{} {
-	now := time.Now()
-	o.queued, o.done = now, make(chan struct{})
+	o.queued, o.done = time.Now(), make(chan struct{})
 	o.hash = maphash.String(l.seed, o.key)
 	switch {
-	case o.kind == opValue && o.record != nil && l.superseded.has(now, o.hash, o.stamp):
+	case o.kind == opValue && o.record != nil && !l.superseded.of(o.queued, o.hash).allowsOwn(o.stamp):
 		close(o.done) // a load that began before a delete that is done
 		l.release(o.claim)
 	case !l.queue.put(o):
@@ -282,7 +298,7 @@ func (l *l2[V]) enqueue(o *op[V]) <-chan struct{} {
 // any more.
 func (l *l2[V]) lose(o *op[V]) {
 	if o.kind == opValue {
-		l.superseded.add(time.Now(), o.hash, o.stamp, false)
+		l.superseded.add(time.Now(), o.hash, o.bound(), false)
 	}
 }
 

@@ -26,7 +26,18 @@ const (
 	purgeTag    purgeKind = 2
 	purgePrefix purgeKind = 3
 	purgeFlush  purgeKind = 4
+	purgeOlder  purgeKind = 5 // of a key that has a newer value now
 )
+
+// bound returns what of a key p makes too old, if it is received at a stamp of
+// this process: of its own, all that was drawn before, since by what order is
+// not known.
+func (p purge) bound(received int64) bound {
+	return bound{
+		stamp: p.stamp, exact: p.kind == purgeOlder,
+		own: max(received, p.stamp), others: p.stamp + int64(maxClockSkew),
+	}
+}
 
 // A message is one purge and where it comes from:
 //
@@ -72,7 +83,7 @@ func parseMessage(b []byte) (origin uint64, prefix string, p purge, ok bool) {
 		kind: purgeKind(b[9]), soft: b[10] == 1, name: r.string(),
 		stamp: int64(binary.BigEndian.Uint64(b[11:])),
 	}
-	ok = !r.bad && len(r.rest) == 0 && p.kind >= purgeKey && p.kind <= purgeFlush
+	ok = !r.bad && len(r.rest) == 0 && p.kind >= purgeKey && p.kind <= purgeOlder
 	return binary.BigEndian.Uint64(b[1:]), prefix, p, ok
 }
 
@@ -140,7 +151,8 @@ func (l *l2[V]) receive(message []byte) {
 	// A clock far ahead would have everything purged that is loaded until
 	// that time has come.
 	p.stamp = min(p.stamp, time.Now().Add(maxClockSkew).UnixNano())
-	l.applyPurge(p)
+	l.clock.observe(p.stamp)
+	l.applyPurge(p, l.clock.next())
 }
 
 // reconnected notes that no message is lost from now on. What is in memory may

@@ -153,25 +153,27 @@ func (c *Cache[V]) setL2(e *entry[V], stored bool) {
 	}
 }
 
-// removeOlder removes what is here of key if it is of this stamp or older.
-func (c *Cache[V]) removeOlder(key string, stamp int64) {
-	hash := maphash.String(c.seed, key)
-	c.flights.Doom(hash, key)
-	if e := c.store.Get(hash, key); e != nil && e.Value.stamp <= stamp {
-		c.store.Delete(hash, key)
+// removeOlder removes what is here of the key that another process has removed
+// or set.
+func (c *Cache[V]) removeOlder(p purge, received int64) {
+	hash := maphash.String(c.seed, p.name)
+	c.flights.Doom(hash, p.name)
+	if e := c.store.Get(hash, p.name); e != nil && !p.bound(received).allowsOwn(e.Value.stamp) {
+		c.store.Delete(hash, p.name)
 	}
 }
 
-// applyPurge does here what this or another process has purged.
-func (c *Cache[V]) applyPurge(p purge) {
+// applyPurge does here what this or another process has purged. received is the
+// stamp at which that was heard of.
+func (c *Cache[V]) applyPurge(p purge, received int64) {
 	mode := engine.Hard
 	if p.soft {
 		mode = engine.Soft
 	}
 	switch p.kind {
-	case purgeKey:
-		c.l2.supersede(p.name, p.stamp)
-		c.removeOlder(p.name, p.stamp)
+	case purgeKey, purgeOlder:
+		c.l2.supersede(p, received)
+		c.removeOlder(p, received)
 	case purgeTag:
 		c.store.PurgeTag(p.name, mode)
 	case purgePrefix:

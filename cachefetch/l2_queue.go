@@ -42,6 +42,7 @@ type op[V any] struct {
 	stamp  int64
 	queued time.Time
 	done   chan struct{} // closed when the op is over, however it ended
+	final  bool          // a Set or Delete: nothing older is to be read anywhere
 
 	// Guarded by queue.mu, but a worker that has the op may read them.
 	record *record[V] // of an opValue; nil: remove the key
@@ -52,6 +53,19 @@ type op[V any] struct {
 	made     bool // the change is, only what follows is left; the worker's
 	attempts int  // failed; the worker's
 }
+
+// bound returns what o makes too old.
+func (o *op[V]) bound() bound {
+	b := bound{stamp: o.stamp, exact: o.record != nil, own: o.stamp, others: o.stamp}
+	if o.final {
+		b.others += int64(maxClockSkew)
+	}
+	return b
+}
+
+// version returns the version for [Versions]. It follows the bound, so that
+// what is too old gives way in the backend too.
+func (o *op[V]) version() int64 { return o.bound().others }
 
 // A queue holds the changes that workers have yet to make, at most one a key
 // and one of a key under way. The newest stamp wins. Pending changes answer
@@ -69,8 +83,8 @@ type queue[V any] struct {
 	drops  uint64              // guarded by mu; values not written, removals not made
 	closed bool                // guarded by mu; nothing new is taken
 
-	made       map[uint64]int64 // guarded by mu; hash to the stamp of the last change made
-	madeBefore map[uint64]int64 // guarded by mu; the same, before made was last full
+	made       map[uint64]bound // guarded by mu; by hash, of the last change made
+	madeBefore map[uint64]bound // guarded by mu; the same, before made was last full
 }
 
 // A slot is what is queued for one key. It is in ready, or running, or
@@ -86,7 +100,7 @@ func newQueue[V any](maxOps int, maxBytes int64) *queue[V] {
 	q := &queue[V]{
 		maxOps: maxOps, maxBytes: maxBytes,
 		slots: make(map[string]*slot[V]),
-		made:  make(map[uint64]int64),
+		made:  make(map[uint64]bound),
 	}
 	q.wake.L = &q.mu
 	return q
@@ -94,32 +108,32 @@ func newQueue[V any](maxOps int, maxBytes int64) *queue[V] {
 
 // put queues o in place of what is queued for its key, and reports whether it
 // could: not if the queue is full or closed. A change that is older than what
-// is queued or was just made counts as made.
+// is queued or was just made counts as made. If there is no room for a value,
+// there may be for the removal of the one before it.
 func (q *queue[V]) put(o *op[V]) bool {
-	o.cost = opBookkeeping + int64(len(o.key)+len(o.event))
-	if o.record != nil {
-		o.cost += o.record.cost
-	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.slots[o.key]
+	if !q.boundLocked(o.hash, s).allowsOwn(o.stamp) {
+		close(o.done)
+		return true
+	}
 	var old *op[V]
 	if s != nil {
 		if old = s.next; old == nil && !s.running {
 			old = s.op
 		}
 	}
-	if o.stamp < q.newestStampLocked(o.hash, s) {
-		close(o.done)
-		return true
-	}
-	var free int64
-	if old != nil {
-		free = old.cost
-	}
-	if q.closed || old == nil && q.ops >= q.maxOps || q.bytes-free+o.cost > q.maxBytes {
+	if !q.fitsLocked(o, old) {
 		q.drops++
-		return false
+		if q.closed || o.record == nil && old == nil {
+			return false
+		}
+		// In place of what is queued, a removal is taken in any case: else
+		// that would be made, and read meanwhile.
+		if o.record = nil; !q.fitsLocked(o, old) && old == nil {
+			return false
+		}
 	}
 	q.ops++
 	q.bytes += o.cost
@@ -144,17 +158,32 @@ func (q *queue[V]) put(o *op[V]) bool {
 	return true
 }
 
-// newestStampLocked returns the newest stamp known for the key of this hash,
-// whose slot is s, or nil.
-func (q *queue[V]) newestStampLocked(hash uint64, s *slot[V]) int64 {
-	stamp := max(q.made[hash], q.madeBefore[hash])
+// fitsLocked sets the cost of o and reports whether there is room for it in
+// place of old, if that is not nil.
+func (q *queue[V]) fitsLocked(o, old *op[V]) bool {
+	o.cost = opBookkeeping + int64(len(o.key)+len(o.event))
+	if o.record != nil {
+		o.cost += o.record.cost
+	}
+	ops, bytes := q.ops+1, q.bytes+o.cost
+	if old != nil {
+		ops--
+		bytes -= old.cost
+	}
+	return !q.closed && ops <= q.maxOps && bytes <= q.maxBytes
+}
+
+// boundLocked returns what is too old for the key of this hash, by what is
+// queued in its slot s, which may be nil, and what was made not long ago.
+func (q *queue[V]) boundLocked(hash uint64, s *slot[V]) bound {
+	b := q.made[hash].and(q.madeBefore[hash])
 	if s != nil {
-		stamp = max(stamp, s.op.stamp)
+		b = b.and(s.op.bound())
 		if s.next != nil {
-			stamp = max(stamp, s.next.stamp)
+			b = b.and(s.next.bound())
 		}
 	}
-	return stamp
+	return b
 }
 
 func (q *queue[V]) readyLocked(s *slot[V]) {
@@ -236,9 +265,9 @@ func (q *queue[V]) finish(o *op[V], dropped bool) {
 		q.drops++
 	}
 	if len(q.made) >= rememberMade {
-		q.made, q.madeBefore = make(map[uint64]int64), q.made
+		q.made, q.madeBefore = make(map[uint64]bound), q.made
 	}
-	q.made[o.hash] = o.stamp
+	q.made[o.hash] = o.bound().and(q.made[o.hash])
 	s := q.slots[o.key]
 	q.endLocked(o)
 	s.running = false
@@ -292,12 +321,11 @@ func (q *queue[V]) pending(key string) (r *record[V], ok bool) {
 	return s.op.record, true
 }
 
-// newestStamp returns the stamp of the newest change that is queued for key,
-// or was made not long ago, or 0.
-func (q *queue[V]) newestStamp(key string, hash uint64) int64 {
+// bound returns what is too old for key, whose hash this is.
+func (q *queue[V]) bound(key string, hash uint64) bound {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.newestStampLocked(hash, q.slots[key])
+	return q.boundLocked(hash, q.slots[key])
 }
 
 // close takes nothing new. What waits for a retry is tried once more.

@@ -144,17 +144,21 @@ func TestQueueNewest(t *testing.T) {
 }
 
 func TestQueueBounds(t *testing.T) {
+	big := string(make([]byte, 200))
 	q := newQueue[string](2, 2*opBookkeeping+100)
 	wantPut(t, q, newOp("a", 1, "123"), true)
-	wantPut(t, q, newOp("b", 1, string(make([]byte, 200))), false) // too many bytes
-	wantPut(t, q, newOp("b", 1, "123"), true)
-	wantPut(t, q, newOp("c", 1, ""), false)                        // too many changes
-	wantPut(t, q, newOp("b", 2, "1234"), true)                     // in place of one
-	wantPut(t, q, newOp("b", 3, string(make([]byte, 200))), false) // too big for the place
+	wantPut(t, q, newOp("b", 1, big), true) // too many bytes: a removal
+	wantPut(t, q, newOp("c", 1, ""), false) // too many changes
+	wantPut(t, q, newOp("b", 2, "1234"), true)
+	if r, _ := q.pending("b"); r == nil || r.value != "1234" {
+		t.Errorf("pending %+v, want what fits in place of a removal", r)
+	}
+	// Too big for the place, but what was there must go.
+	wantPut(t, q, newOp("b", 3, big), true)
 	if u := q.usage(); u.drops != 3 || u.ops != 2 {
 		t.Errorf("%d drops, %d queued, want 3, 2", u.drops, u.ops)
 	}
-	wantDrained(t, q, "a=123", "b=1234")
+	wantDrained(t, q, "a=123", "b=")
 }
 
 // A message is told although what it was about has been replaced.

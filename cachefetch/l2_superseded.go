@@ -5,84 +5,104 @@ import (
 	"time"
 )
 
+// A bound says what of a key is too old to be used, after a change of it.
+// Stamps of other processes are drawn by other clocks: what must not survive a
+// Set or Delete may bear a stamp that is a little later.
+type bound struct {
+	stamp  int64 // of the change
+	exact  bool  // it put a value, which is not too old
+	own    int64 // this process's own changes must be later than this
+	others int64 // what the backend has must be
+}
+
+func (b bound) allowsOwn(stamp int64) bool    { return stamp > b.own || b.exact && stamp == b.stamp }
+func (b bound) allowsOthers(stamp int64) bool { return stamp > b.others || b.exact && stamp == b.stamp }
+
+// and returns the bound after both changes.
+func (b bound) and(c bound) bound {
+	if c.stamp > b.stamp {
+		b, c = c, b
+	}
+	b.own, b.others = max(b.own, c.own), max(b.others, c.others)
+	return b
+}
+
 const (
-	// supersededFor is how long a key's mark is kept. Within it, whatever
+	// supersededFor is how long a key's bound is kept. Within it, whatever
 	// another process had read before a delete, or had in its queue, has
 	// arrived: see maxQueued.
 	supersededFor = time.Minute
 
-	// supersededKeys bounds the marks of a minute; two such maps take about a
-	// megabyte.
+	// supersededKeys bounds the bounds of a minute; two such maps take one to
+	// two megabytes.
 	supersededKeys = 16 << 10
 )
 
 // superseded remembers, for keys that were deleted or could not be written,
-// that whatever the backend holds of an older stamp must not be used. Queued
-// operations speak for themselves; this is for the time after they are done
-// or given up.
+// that what the backend holds may be too old. Queued operations speak for
+// themselves; this is for the time after they are done or given up.
 //
 // Keys stand here by their hash. Two keys that share one cost a miss.
 type superseded struct {
 	mu      sync.Mutex
-	floor   int64            // guarded by mu; nothing of this stamp or an older one may be used
-	recent  map[uint64]int64 // guarded by mu; hash to stamp
-	before  map[uint64]int64 // guarded by mu; the same, of the minute before
+	floor   bound            // guarded by mu; of all keys
+	recent  map[uint64]bound // guarded by mu; by hash
+	before  map[uint64]bound // guarded by mu; the same, of the minute before
 	rotated time.Time        // guarded by mu; when recent was begun
 
-	// The newest stamps in the maps that are of operations given up. When
-	// their marks go, what the backend holds is as old as before.
-	recentLost int64 // guarded by mu
-	beforeLost int64 // guarded by mu
+	// Of the operations in the maps that were given up. When their bounds go,
+	// what the backend holds is as old as before.
+	recentLost bound // guarded by mu
+	beforeLost bound // guarded by mu
 }
 
-// add notes that values of key older than stamp are superseded, and by stamp
-// itself too. done says that the backend is known to have forgotten them.
-func (s *superseded) add(now time.Time, hash uint64, stamp int64, done bool) {
+// add adds b to the bounds of hash. done says that the backend is known to
+// have forgotten what is too old.
+func (s *superseded) add(now time.Time, hash uint64, b bound, done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rotateLocked(now)
 	if s.recent == nil {
-		s.recent = make(map[uint64]int64)
+		s.recent = make(map[uint64]bound)
 	}
 	if len(s.recent) >= supersededKeys {
 		// More than can be told apart: nothing that old is used any more.
-		for _, of := range []map[uint64]int64{s.recent, s.before} {
-			for _, marked := range of {
-				s.floor = max(s.floor, marked)
+		for _, of := range []map[uint64]bound{s.recent, s.before} {
+			for _, b := range of {
+				s.raiseLocked(b)
 			}
 		}
 		clear(s.recent)
 		clear(s.before)
-		s.recentLost, s.beforeLost = 0, 0
+		s.recentLost, s.beforeLost = bound{}, bound{}
 	}
-	s.recent[hash] = max(s.recent[hash], stamp)
+	s.recent[hash] = b.and(s.recent[hash])
 	if !done {
-		s.recentLost = max(s.recentLost, stamp)
+		s.recentLost = s.recentLost.and(b)
 	}
 }
 
-// raise makes everything of this stamp or an older one superseded.
-func (s *superseded) raise(stamp int64) {
-	s.mu.Lock()
-	s.floor = max(s.floor, stamp)
-	s.mu.Unlock()
+// raiseLocked makes what b finds too old too old for all keys.
+func (s *superseded) raiseLocked(b bound) {
+	s.floor = s.floor.and(b)
+	s.floor.exact = false
 }
 
-// has reports whether what was generated at stamp must not be used.
-func (s *superseded) has(now time.Time, hash uint64, stamp int64) bool {
+// of returns what is too old of hash.
+func (s *superseded) of(now time.Time, hash uint64) bound {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rotateLocked(now)
-	return stamp <= max(s.floor, s.recent[hash], s.before[hash])
+	return s.recent[hash].and(s.before[hash]).and(s.floor)
 }
 
-// rotateLocked forgets the marks of the minute before last, at the earliest.
+// rotateLocked forgets the bounds of the minute before last, at the earliest.
 func (s *superseded) rotateLocked(now time.Time) {
 	if now.Sub(s.rotated) < supersededFor {
 		return
 	}
-	s.floor = max(s.floor, s.beforeLost)
+	s.raiseLocked(s.beforeLost)
 	s.before, s.beforeLost = s.recent, s.recentLost
-	s.recent, s.recentLost = nil, 0
+	s.recent, s.recentLost = nil, bound{}
 	s.rotated = now
 }

@@ -100,7 +100,7 @@ func (l *l2[V]) change(o *op[V]) error {
 func (l *l2[V]) set(o *op[V], data []byte, ttl time.Duration) error {
 	return l.call(func(ctx context.Context) error {
 		if l.versions != nil {
-			return l.versions.SetVersion(ctx, o.key, data, ttl, o.stamp)
+			return l.versions.SetVersion(ctx, o.key, data, ttl, o.version())
 		}
 		return l.backend.Set(ctx, o.key, data, ttl)
 	})
@@ -109,13 +109,13 @@ func (l *l2[V]) set(o *op[V], data []byte, ttl time.Duration) error {
 func (l *l2[V]) delete(o *op[V]) error {
 	err := l.call(func(ctx context.Context) error {
 		if l.versions != nil {
-			return l.versions.DeleteVersion(ctx, o.key, o.stamp)
+			return l.versions.DeleteVersion(ctx, o.key, o.version())
 		}
 		return l.backend.Delete(ctx, o.key)
 	})
 	if err == nil {
 		// Another process may be about to write what it read before.
-		l.superseded.add(time.Now(), o.hash, o.stamp, true)
+		l.superseded.add(time.Now(), o.hash, o.bound(), true)
 	}
 	return err
 }
