@@ -3,6 +3,7 @@ package cachefetch_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -327,3 +328,153 @@ func TestBackendNewestWins(t *testing.T) {
 type readOnly struct{ cachefetch.Backend }
 
 func (readOnly) Set(context.Context, string, []byte, time.Duration) error { return nil }
+
+// A load can validate what only the backend still has.
+func TestBackendValidates(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b, validated := new(backendtest.Memory), 0
+		load := func(c *cachefetch.Cache[string]) cachefetch.Result[string] {
+			r, err := c.FetchItem(t.Context(), "a", func(_ context.Context, old *cachefetch.Item[string]) (cachefetch.Item[string], error) {
+				if old != nil && old.ETag == `"1"` {
+					validated++
+					return cachefetch.Item[string]{NotModified: true}, nil
+				}
+				return cachefetch.Item[string]{Value: "Alice", ETag: `"1"`, Tags: []string{"users"}}, nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			return r
+		}
+		load(node(t, b))
+		synctest.Wait()
+		time.Sleep(10 * time.Minute) // it may not be returned any more
+		c := node(t, b)
+		if r := load(c); r.Value != "Alice" || validated != 1 {
+			t.Errorf("%+v, validated %d times, want once", r, validated)
+		}
+		if err := c.PurgeTag(t.Context(), "users", cachefetch.Hard); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := c.Get("a"); ok {
+			t.Error("the tags were lost on the way")
+		}
+	})
+}
+
+// A purge holds in processes that have been told, in those that have not, and
+// in those that are started after it.
+func TestBackendPurges(t *testing.T) {
+	for name, purge := range map[string]func(*cachefetch.Cache[string], context.Context) error{
+		"tag": func(c *cachefetch.Cache[string], ctx context.Context) error {
+			return c.PurgeTag(ctx, "users", cachefetch.Hard)
+		},
+		"prefix": func(c *cachefetch.Cache[string], ctx context.Context) error {
+			return c.PurgePrefix(ctx, "user ", cachefetch.Hard)
+		},
+		"flush": func(c *cachefetch.Cache[string], ctx context.Context) error {
+			return c.Flush(ctx, cachefetch.Hard)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := new(backendtest.Memory)
+				c, told := node(t, b), node(t, b)
+				plain := struct{ cachefetch.Backend }{b}
+				synctest.Wait()
+				fetch := func(c *cachefetch.Cache[string], key, tag, v string) string {
+					r, err := c.FetchItem(t.Context(), key, func(context.Context, *cachefetch.Item[string]) (cachefetch.Item[string], error) {
+						return cachefetch.Item[string]{Value: v, Tags: []string{tag}}, nil
+					})
+					if err != nil {
+						t.Error(err)
+					}
+					synctest.Wait()
+					return r.Value
+				}
+				fetch(c, "user 7", "users", "old")
+				fetch(told, "user 7", "users", "")
+				fetch(c, "order 7", "orders", "shoes")
+				time.Sleep(2 * time.Second)
+				if err := purge(c, t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				synctest.Wait()
+				for who, c := range map[string]*cachefetch.Cache[string]{
+					"that purged": c, "that was told": told,
+					"that was started later": node(t, b), "that hears nothing": node(t, plain),
+				} {
+					if got := fetch(c, "user 7", "users", "new"); got != "new" {
+						t.Errorf("the process %s returns %q", who, got)
+					}
+				}
+				if name == "tag" {
+					if got := fetch(node(t, b), "order 7", "orders", "boots"); got != "shoes" {
+						t.Errorf("what does not have the tag was purged: got %q", got)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A soft purge leaves others what they have as stale.
+func TestBackendSoftPurge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backendtest.Memory)
+		stale := func(o *cachefetch.Options[string]) { o.StaleIfError = time.Hour }
+		c, told := node(t, b, stale), node(t, b, stale)
+		synctest.Wait()
+		wantLoad(t, c, "user 7", "Alice", nil, "Alice", true)
+		synctest.Wait()
+		wantLoad(t, told, "user 7", "", nil, "Alice", false)
+		time.Sleep(2 * time.Second)
+		if err := c.PurgePrefix(t.Context(), "user ", cachefetch.Soft); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		wantLoad(t, told, "user 7", "", errUpstream, "Alice", true)
+		wantLoad(t, c, "user 7", "Bob", nil, "Bob", true)
+	})
+}
+
+// FetchMany reads each key from the backend, all side by side.
+func TestBackendFetchMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := backendtest.NewFaulty(new(backendtest.Memory), 1)
+		var keys []string
+		for i := range 1000 {
+			keys = append(keys, fmt.Sprint(i))
+		}
+		load := func(_ context.Context, keys []string) (map[string]string, error) {
+			values := make(map[string]string)
+			for _, key := range keys {
+				values[key] = "value of " + key
+			}
+			return values, nil
+		}
+		room := func(o *cachefetch.Options[string]) { o.MaxBytes = 64 << 20 } // for the queue too
+		if _, err := node(t, f, room).FetchMany(t.Context(), keys, load); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		f.Misbehave(backendtest.Faults{Slow: 1, SlowFor: time.Millisecond})
+		c := node(t, f, room)
+		start := time.Now()
+		results, err := c.FetchMany(t.Context(), keys, load)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, r := range results {
+			if r.Value != "value of "+keys[i] {
+				t.Fatalf("key %q: %+v", keys[i], r)
+			}
+		}
+		if s := c.Stats(); s.Loads != 0 || s.Backend.Hits != 1000 {
+			t.Errorf("%d loads, %d hits of the backend, want 0, 1000", s.Loads, s.Backend.Hits)
+		}
+		if took := time.Since(start); took > 20*time.Millisecond {
+			t.Errorf("took %v for a thousand reads of a millisecond", took)
+		}
+	})
+}

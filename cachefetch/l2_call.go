@@ -41,19 +41,19 @@ func newCaller(budget time.Duration) *caller {
 // read calls f and returns no later than after the budget, or when ctx ends:
 // then f may go on, but what it returns is not looked at any more.
 func (c *caller) read(ctx context.Context, f func(context.Context) error) error {
-	select {
-	case c.reads <- struct{}{}:
-	default:
-		c.counts.skips.Add(1)
-		return errBusy
-	}
 	if !c.breaker.allow(time.Now()) {
-		<-c.reads
 		c.counts.skips.Add(1)
 		return errBreakerOpen
 	}
 	limited, cancel := context.WithTimeout(ctx, c.budget)
 	defer cancel()
+	select {
+	case c.reads <- struct{}{}:
+	case <-limited.Done():
+		c.breaker.cancel() // this call says nothing about the backend
+		c.counts.skips.Add(1)
+		return errBusy
+	}
 	done := contain(limited, f, func() { <-c.reads })
 	var err error
 	select {
@@ -62,7 +62,7 @@ func (c *caller) read(ctx context.Context, f func(context.Context) error) error 
 		err = limited.Err()
 	}
 	if err != nil && ctx.Err() != nil {
-		c.breaker.cancel() // says nothing about the backend
+		c.breaker.cancel()
 		return err
 	}
 	c.report(err)

@@ -33,7 +33,7 @@ func (c *Cache[V]) openL2() {
 type l2Load[V any] struct {
 	stamp int64     // of the load
 	claim claim     // to be given back when it is over
-	stale *entry[V] // may be returned if the load fails, or nil
+	stale *entry[V] // may be validated by the load, or returned if that fails, if it is still Usable; or nil
 }
 
 // askL2 looks for the value of a key in the second level, before it is loaded.
@@ -58,8 +58,8 @@ func (c *Cache[V]) askL2(f *flight[V], l lookup[V], old *entry[V]) (*entry[V], l
 				return true // the next Fetch has it refreshed
 			}
 		}
-		if times.Usable(now) {
-			stale = r
+		if times.Usable(now) || r.etag != "" || r.lastModified != "" {
+			stale = r // perhaps only for the load to validate
 		}
 		return false
 	})

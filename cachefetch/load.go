@@ -62,7 +62,9 @@ func (c *Cache[V]) run(f *flight[V], l lookup[V], load LoadFunc[V]) {
 	}()
 	it, err := load(withLoading(f.Context, c, l.key), old(prev))
 	out = c.settle(f, l, prev, it, err, birth{f.Gen, second.stamp, c.store.Now().Sub(began)})
-	f.State.stale = second.stale
+	if f.State.err != nil && second.stale != nil { // with tags, so that later purges are seen
+		f.State.stale, f.State.tags = second.stale, second.stale.Tags
+	}
 }
 
 // An outcome is what has become of a load.
