@@ -60,6 +60,7 @@ type Cache[V any] struct {
 	flights engine.Flights[*answer[V]]
 	pool    *engine.Pool
 	stats   counters
+	metrics *cacheMetrics
 	watch   Observer // Options.Observer, or all nil
 	clock   stampClock
 	l2      *l2[V] // nil if there is no second level
@@ -89,6 +90,11 @@ func New[V any](o Options[V]) (*Cache[V], error) {
 		c.watch = *o.Observer
 	}
 	c.openL2()
+	c.metrics = newCacheMetrics(c)
+	if o.Name != "" && !c.metrics.group.Register() {
+		_ = c.Close()
+		return nil, fmt.Errorf("cachefetch: Options.Name: %q: another cache has this name", o.Name)
+	}
 	return c, nil
 }
 
@@ -190,6 +196,7 @@ const closeTimeout = 5 * time.Second
 func (c *Cache[V]) Close() error {
 	c.closing.Do(func() {
 		c.closed.Store(true)
+		c.metrics.group.Unregister()
 		c.flights.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 		defer cancel()

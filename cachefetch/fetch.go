@@ -76,12 +76,7 @@ func (c *Cache[V]) stored(e *entry[V], now engine.Instant, err error) Result[V] 
 // answered counts and shows what a caller gets. What it returns as an error is
 // that of a result without a value.
 func (c *Cache[V]) answered(ctx context.Context, l lookup[V], began engine.Instant, r Result[V]) (Result[V], error) {
-	switch r.Source {
-	case Fresh:
-		c.stats.hit(l.hash)
-	case Stale:
-		c.stats.stale.Add(1)
-	}
+	c.stats.answer(r.Source, l.hash)
 	if f := c.watch.Fetched; f != nil {
 		f(ctx, FetchInfo{Key: l.key, Source: r.Source, Age: r.Age, Wait: c.store.Now().Sub(began), Err: r.Err})
 	}

@@ -57,8 +57,10 @@ func (c *Cache[V]) run(f *flight[V], l lookup[V], load LoadFunc[V]) {
 				prev.Failed(c.store.Now(), c.opts.RefreshBackoff, c.opts.RefreshBackoff*maxBackoffFactor)
 			}
 		}
+		took := c.store.Now().Sub(began)
 		c.settleL2(second, l.key, out)
-		c.watch.loadEnds(f.Context, l.key, c.store.Now().Sub(began), f.State.err)
+		c.metrics.load(took, out.failed, f.State.err)
+		c.watch.loadEnds(f.Context, l.key, took, f.State.err)
 	}()
 	it, err := load(withLoading(f.Context, c, l.key), old(prev))
 	out = c.settle(f, l, prev, it, err, birth{f.Gen, second.stamp, c.store.Now().Sub(began)})
@@ -77,7 +79,9 @@ type outcome[V any] struct {
 // settle stores what a load has returned, and hands it to those who wait.
 func (c *Cache[V]) settle(f *flight[V], l lookup[V], prev *entry[V], it Item[V], err error, from birth) outcome[V] {
 	if err == nil && it.NotModified {
-		it, err = renewed(l.key, prev, it)
+		if it, err = renewed(l.key, prev, it); err == nil {
+			c.stats.notModified.Add(1)
+		}
 	}
 	notFound := errors.Is(err, ErrNotFound)
 	switch {
@@ -168,6 +172,9 @@ func (c *Cache[V]) refreshOne(ctx context.Context, l lookup[V], load LoadFunc[V]
 		done()
 	} else {
 		c.stats.refreshes.Add(1)
+		if l.old.State(c.store.Now()) == engine.Fresh {
+			c.stats.earlyRefreshes.Add(1)
+		}
 	}
 	if err == nil {
 		t.Leave() // the flight is kept without waiters

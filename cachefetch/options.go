@@ -81,6 +81,12 @@ type Options[V any] struct {
 	// call of its load. Zero means 100.
 	BatchSize int
 
+	// Name is the label "cache" of the metrics. When it is set, they are also
+	// part of what the program writes with github.com/VictoriaMetrics/metrics,
+	// until Close, and a name that another cache has is an error. Empty means
+	// "default", and that only Cache.WriteMetrics writes them.
+	Name string
+
 	// Observer has functions to be called as the cache works. Nil means none.
 	// It is copied by New.
 	Observer *Observer

@@ -4,17 +4,22 @@ import "sync/atomic"
 
 // Stats are counts since the cache was made, and its size now.
 type Stats struct {
-	Hits         uint64 // fresh values returned by Fetch and Get
-	Stale        uint64 // stale values returned by Fetch
-	Coalesced    uint64 // Fetches that joined a load another one began
-	Loads        uint64 // loads begun
-	LoadErrors   uint64 // loads that failed, panicked or timed out
-	Refreshes    uint64 // loads begun behind a stale value
-	RefreshSkips uint64 // refreshes left out because all workers were busy
-	Drops        uint64 // loaded values that were not stored: purged meanwhile, too large, or no room to be had
-	Purges       uint64 // calls of PurgeTag, PurgePrefix and Flush
-	Evictions    uint64 // values that made room for others
-	Refusals     uint64 // verdicts of the store's policy against a new value
+	Hits      uint64 // fresh values returned by Fetch and Get
+	Stale     uint64 // stale values returned by Fetch
+	Loaded    uint64 // values returned by the Fetch that loaded them
+	Errors    uint64 // Fetches that returned no value
+	Coalesced uint64 // Fetches that joined a load another one began, whatever came of it
+
+	Loads          uint64 // loads begun
+	LoadErrors     uint64 // loads that failed, panicked or timed out
+	Refreshes      uint64 // loads begun behind a stale value
+	EarlyRefreshes uint64 // of these, of values that were fresh
+	NotModified    uint64 // loads that found the old value good
+	RefreshSkips   uint64 // refreshes left out because all workers were busy
+	Drops          uint64 // loaded values that were not stored: purged meanwhile, too large, or no room to be had
+	Purges         uint64 // calls of PurgeTag, PurgePrefix and Flush
+	Evictions      uint64 // values that made room for others
+	Refusals       uint64 // verdicts of the store's policy against a new value
 
 	Entries     int64 // values held, also expired ones not yet swept
 	Bytes       int64 // their cost, at most MaxBytes
@@ -32,22 +37,26 @@ func (c *Cache[V]) Stats() Stats {
 		backend = c.l2.usage()
 	}
 	return Stats{
-		Backend:      backend,
-		Hits:         c.stats.hits(),
-		Stale:        c.stats.stale.Load(),
-		Coalesced:    c.stats.coalesced.Load(),
-		Loads:        c.stats.loads.Load(),
-		LoadErrors:   c.stats.loadErrors.Load(),
-		Refreshes:    c.stats.refreshes.Load(),
-		RefreshSkips: c.stats.refreshSkips.Load(),
-		Drops:        c.stats.drops.Load(),
-		Purges:       c.stats.purges.Load(),
-		Evictions:    u.Evictions,
-		Refusals:     u.Refusals,
-		Entries:      u.Entries,
-		Bytes:        u.Bytes,
-		WindowBytes:  u.WindowBytes,
-		MaxBytes:     u.MaxBytes,
+		Backend:        backend,
+		Hits:           c.stats.hits(),
+		Stale:          c.stats.answers(Stale),
+		Loaded:         c.stats.answers(Loaded),
+		Errors:         c.stats.answers(None),
+		Coalesced:      c.stats.coalesced.Load(),
+		Loads:          c.stats.loads.Load(),
+		LoadErrors:     c.stats.loadErrors.Load(),
+		Refreshes:      c.stats.refreshes.Load(),
+		EarlyRefreshes: c.stats.earlyRefreshes.Load(),
+		NotModified:    c.stats.notModified.Load(),
+		RefreshSkips:   c.stats.refreshSkips.Load(),
+		Drops:          c.stats.drops.Load(),
+		Purges:         c.stats.purges.Load(),
+		Evictions:      u.Evictions,
+		Refusals:       u.Refusals,
+		Entries:        u.Entries,
+		Bytes:          u.Bytes,
+		WindowBytes:    u.WindowBytes,
+		MaxBytes:       u.MaxBytes,
 	}
 }
 
@@ -60,7 +69,26 @@ type counters struct {
 		_ [56]byte // the rest of a 64-byte cache line
 	}
 
-	stale, coalesced, loads, loadErrors, refreshes, refreshSkips, drops, purges atomic.Uint64
+	others [Coalesced + 1]atomic.Uint64 // keys answered by source, but for Fresh
+
+	coalesced, loads, loadErrors, refreshes, earlyRefreshes, notModified, refreshSkips, drops, purges atomic.Uint64
+}
+
+// answer counts a key that was answered.
+func (c *counters) answer(source Source, hash uint64) {
+	if source == Fresh {
+		c.hit(hash)
+	} else {
+		c.others[source].Add(1)
+	}
+}
+
+// answers returns how many keys were answered with a value from source.
+func (c *counters) answers(source Source) uint64 {
+	if source == Fresh {
+		return c.hits()
+	}
+	return c.others[source].Load()
 }
 
 func (c *counters) hit(hash uint64) { c.striped[hash%stripes].n.Add(1) }
