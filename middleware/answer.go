@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/freshet-go/freshet/internal/engine"
 	"github.com/freshet-go/freshet/internal/rfc9111"
@@ -9,6 +10,9 @@ import (
 
 // pass runs the handler for this request alone, untouched.
 func (x *exchange) pass(fwd, why string) {
+	if why != "" {
+		x.cache.metrics.notReused(why)
+	}
 	x.tell(fwd, why)
 	x.passWith(x.w, x.r)
 }
@@ -19,6 +23,9 @@ func (x *exchange) tell(fwd, why string) {
 		return
 	}
 	status := "freshet; fwd=" + fwd
+	if x.alone {
+		status += "; collapsed=?0"
+	}
 	if why != "" {
 		status += "; detail=" + why
 	}
@@ -49,6 +56,9 @@ func (x *exchange) write(e *engine.Entry[object], now engine.Instant) {
 	}
 	age, status := s.linesAt(e.Now(), now)
 	h["Age"] = age
+	if x.forwarded != "" {
+		status = append(slices.Clone(s.upstream), x.forwarded)
+	}
 	if !x.policy.HideStatus {
 		h["Cache-Status"] = status
 	}

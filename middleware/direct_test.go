@@ -14,8 +14,8 @@ func TestRequestDirectives(t *testing.T) {
 	const (
 		hit      = "freshet; hit; ttl=30"
 		stale    = "freshet; hit; ttl=-30"
-		request  = "freshet; fwd=request; fwd-status=304; stored"
-		expired  = "freshet; fwd=stale; fwd-status=304; stored"
+		request  = "freshet; fwd=request; fwd-status=304; stored; ttl=60"
+		expired  = "freshet; fwd=stale; fwd-status=304; stored; ttl=60"
 		unstored = "freshet; fwd=uri-miss; detail=request-no-store"
 	)
 	for _, row := range []struct {
@@ -44,8 +44,8 @@ func TestRequestDirectives(t *testing.T) {
 		{"max-age=60, stale-if-error=60", 90, "only-if-cached", 504, "freshet; fwd=uri-miss; detail=only-if-cached", ""},
 		{"max-age=60", -1, "only-if-cached", 504, "freshet; fwd=uri-miss; detail=only-if-cached", ""},
 		{"max-age=60", -1, "no-store", 200, unstored, "200"},
-		{"max-age=60", -1, "no-cache", 200, "freshet; fwd=uri-miss; stored", "200"},
-		{"no-cache", 0, "max-stale", 200, expired, "304"},
+		{"max-age=60", -1, "no-cache", 200, "freshet; fwd=uri-miss; stored; ttl=60", "200"},
+		{"no-cache", 0, "max-stale", 200, "freshet; fwd=stale; fwd-status=304; stored; ttl=0", "304"},
 	} {
 		for _, policy := range []RequestDirectives{HonourDirectives, ""} {
 			t.Run(fmt.Sprint(row.control, " at ", row.age, " for ", row.request, " ", policy), func(t *testing.T) {
@@ -105,7 +105,7 @@ func TestSoftTimeout(t *testing.T) {
 		time.Sleep(time.Minute)
 		o.set(func(o *freshOrigin) { o.delay = 10 * time.Second })
 		began := time.Now()
-		freshWant(t, get(h, "/"), 200, "call 1", "freshet; hit; ttl=-1")
+		freshWant(t, get(h, "/"), 200, "call 1", "freshet; fwd=stale; ttl=-1; detail=timeout")
 		if d := time.Since(began); d != time.Second {
 			t.Errorf("after %v", d)
 		}
@@ -121,10 +121,10 @@ func TestSoftTimeout(t *testing.T) {
 		// A quick one is waited for.
 		time.Sleep(time.Minute)
 		o.set(func(o *freshOrigin) { o.delay = time.Second / 2 })
-		freshWant(t, get(h, "/"), 200, "call 3", "freshet; fwd=stale; stored")
+		freshWant(t, get(h, "/"), 200, "call 3", "freshet; fwd=stale; stored; ttl=60")
 		// Without a stale response that may be used there is nothing to answer.
 		time.Sleep(time.Hour)
 		o.set(func(o *freshOrigin) { o.delay = 10 * time.Second })
-		freshWant(t, get(h, "/"), 200, "call 4", "freshet; fwd=stale; stored")
+		freshWant(t, get(h, "/"), 200, "call 4", "freshet; fwd=stale; stored; ttl=50")
 	})
 }

@@ -35,7 +35,7 @@ func ExampleCache_Handler_chi() {
 	}
 	fmt.Println("calls:", calls)
 	// Output:
-	// product 7 - freshet; fwd=uri-miss; stored
+	// product 7 - freshet; fwd=uri-miss; stored; ttl=60
 	// product 7 - freshet; hit; ttl=60
 	// calls: 1
 }
@@ -63,7 +63,7 @@ func ExampleCache_Handler_netHTTP() {
 		fmt.Println(w.Body, "-", w.Header().Get("Cache-Status"))
 	}
 	// Output:
-	// news - freshet; fwd=uri-miss; stored
+	// news - freshet; fwd=uri-miss; stored; ttl=30
 	// news - freshet; hit; ttl=30
 	// me - freshet; fwd=uri-miss; detail=private
 }
@@ -125,7 +125,7 @@ func ExampleCache_Transport() {
 	}
 	fmt.Println("upstream calls:", calls)
 	// Output:
-	// price list (freshet; fwd=uri-miss; stored)
+	// price list (freshet; fwd=uri-miss; stored; ttl=60)
 	// price list (freshet; hit; ttl=60)
 	// price list (freshet; hit; ttl=60)
 	// upstream calls: 1

@@ -31,6 +31,11 @@ type exchange struct {
 	old    *engine.Entry[object] // a response that cannot be sent as it is, or nil
 	strict bool                  // the client wants no response that the origin has not confirmed for it
 	reason string                // why nothing could be used: a parameter fwd of RFC 9211
+	alone  bool                  // it waited for a run whose response is not for it
+
+	// forwarded is the Cache-Status of an answer from the store that is no
+	// hit, since the request went forward.
+	forwarded string
 }
 
 // ServeHTTP answers from the store if it can. This is the path of a hit:

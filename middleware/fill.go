@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/rfc9111"
 )
 
 // A fill is one run of the handler and the response it writes, readable while
@@ -194,6 +195,23 @@ func (f *fill) replay(e *engine.Entry[object], now engine.Instant) {
 	f.body = s.body
 	f.committed, f.replayed = true, true
 	f.broadcast()
+}
+
+// fate returns what is known to become of the response. The caller holds mu.
+func (f *fill) fate() fate {
+	v := &f.verdict
+	switch {
+	case v.private != "":
+		return fate{reason: v.private}
+	case f.done && len(f.trailers) > 0:
+		return fate{reason: string(rfc9111.ReasonTrailer)}
+	case f.done && !f.complete:
+		return fate{reason: reasonIncomplete}
+	case v.times == nil:
+		return fate{}
+	}
+	t := v.times(0)
+	return fate{ttl: int64((t.FreshUntil.Sub(t.Stored)+v.age)/time.Second) - int64(v.age/time.Second)}
 }
 
 // whyPrivate returns why the response is not shared, "" if it is or is not

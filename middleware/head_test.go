@@ -23,11 +23,11 @@ func TestHeadFreshens(t *testing.T) {
 		{"nothing new", http.Header{"Cache-Control": {"max-age=60"}}, 200, "freshet; hit; ttl=60"},
 		{"new fields", http.Header{"Cache-Control": {"max-age=90"}, "X-A": {"new"}}, 200, "freshet; hit; ttl=90"},
 		{"the same tag and length", http.Header{"Cache-Control": {"max-age=60"}, "Etag": {`"1"`}, "Content-Length": {"6"}}, 200, "freshet; hit; ttl=60"},
-		{"another tag", http.Header{"Cache-Control": {"max-age=60"}, "Etag": {`"2"`}}, 200, "freshet; fwd=uri-miss; stored"},
-		{"another length", http.Header{"Cache-Control": {"max-age=60"}, "Content-Length": {"7"}}, 200, "freshet; fwd=uri-miss; stored"},
-		{"not to be stored any more", http.Header{"Cache-Control": {"no-store"}}, 200, "freshet; fwd=uri-miss; stored"},
-		{"another Vary", http.Header{"Cache-Control": {"max-age=60"}, "Vary": {"Accept"}}, 200, "freshet; fwd=uri-miss; stored"},
-		{"an error says nothing", http.Header{"Cache-Control": {"max-age=60"}}, 404, "freshet; fwd=stale; stored"},
+		{"another tag", http.Header{"Cache-Control": {"max-age=60"}, "Etag": {`"2"`}}, 200, "freshet; fwd=uri-miss; stored; ttl=60"},
+		{"another length", http.Header{"Cache-Control": {"max-age=60"}, "Content-Length": {"7"}}, 200, "freshet; fwd=uri-miss; stored; ttl=60"},
+		{"not to be stored any more", http.Header{"Cache-Control": {"no-store"}}, 200, "freshet; fwd=uri-miss; stored; ttl=60"},
+		{"another Vary", http.Header{"Cache-Control": {"max-age=60"}, "Vary": {"Accept"}}, 200, "freshet; fwd=uri-miss; stored; ttl=60"},
+		{"an error says nothing", http.Header{"Cache-Control": {"max-age=60"}}, 404, "freshet; fwd=stale; stored; ttl=60"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestHeadAndPurge(t *testing.T) {
 		get(h, "/")
 		time.Sleep(time.Minute)
 		keysServe(h, httptest.NewRequest("HEAD", "/", nil))
-		freshWant(t, get(h, "/"), 200, "body", "freshet; fwd=uri-miss; stored")
+		freshWant(t, get(h, "/"), 200, "body", "freshet; fwd=uri-miss; stored; ttl=60")
 	})
 }
 

@@ -89,6 +89,11 @@ func (m *cacheMetrics) notStored(reason string) {
 	m.group.Counter("freshet_not_stored_total", "Responses of the handler that were not stored, by reason.", "reason", reason).Inc()
 }
 
+// notReused counts a request that was passed to the handler alone.
+func (m *cacheMetrics) notReused(reason string) {
+	m.group.Counter("freshet_not_reused_total", "Requests that could share no response, by reason.", "reason", reason).Inc()
+}
+
 // answered returns how many requests were answered in which way.
 func (m *cacheMetrics) answered() (n [outcomes]uint64, origins uint64) {
 	m.mu.RLock()

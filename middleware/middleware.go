@@ -23,6 +23,47 @@
 // to nobody else. Requests that cannot be answered from a cache (methods other
 // than GET and HEAD, Upgrade, a body) run the handler directly.
 //
+// # What a response tells
+//
+// Each response has a Cache-Status field (RFC 9211) with one member of this
+// cache, unless Policy.HideStatus: "hit" if it came from the store without the
+// handler, or else "fwd" with why it did not (uri-miss, vary-miss, stale,
+// request, method, bypass), "fwd-status" where the handler's status was another
+// than the client's, "stored" or "collapsed", and "ttl", the seconds for which
+// the response is fresh. A "stored" is a promise: a response that is still being
+// written may yet break off or be purged. Where something was not stored or not
+// reused, "detail" is one of these reasons, which are also labels of metrics:
+//
+//	authorization     the request has credentials, and the response does not allow sharing
+//	body              the request has a body
+//	closed            the cache is closed
+//	cookie            the request has a Cookie, and only the policy says that the response is fresh
+//	empty             the handler wrote nothing
+//	error             the handler answered with an error that an old response stands in for, or none did
+//	event-stream      the response is an event stream
+//	expired           the response will never be fresh, nor usable stale
+//	flush, hijack     the handler took the connection before it wrote a header
+//	incomplete        the response broke off
+//	method            the method's response says nothing about GET
+//	must-understand   the response asks for a status code to be understood that is not
+//	no-cache          the response has to be validated, and has nothing to do so by
+//	no-freshness      nothing says for how long the response is fresh
+//	no-store          the response forbids it, or its Cache-Control is malformed
+//	only-if-cached    the request wants a stored response, and there is none
+//	panic             the handler panicked
+//	partial           the response is a part (206)
+//	private           the response is for one user
+//	purged            it was purged while it was made
+//	request-no-store  the request forbids it, and counts
+//	set-cookie        the response sets a cookie
+//	status            responses with this status code are never stored
+//	timeout           the handler took too long
+//	too-large         the body is larger than Policy.MaxBodyBytes, or the cache has no room
+//	trailer           the response has trailers
+//	upgrade           the request asks for another protocol
+//	variants          the URL has more variants than Policy.MaxVariants
+//	vary-star         no other request can match the response's Vary
+//
 // # What a handler may rely on
 //
 // It gets a clone of the first client's request without conditional fields, or,

@@ -54,7 +54,8 @@ func (x exchange) fetch() {
 	if rd.leader {
 		defer f.leave()
 	}
-	rd.begin = func(v *verdict) { rd.w = x.begin(v, t.Leader) }
+	rd.claims = t.Leader && !x.policy.HideStatus
+	rd.begin = func(v *verdict) { rd.w = x.begin(v, t.Leader, rd.fate) }
 	if !rd.leader {
 		rd.limit = x.patience(t.Leader)
 		rd.wants = func(v *verdict) bool {
@@ -96,7 +97,7 @@ func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
 		// leader's, and what net/http frees after the request is its too.
 		<-t.Over()
 		if crash := t.Crash(); crash != nil {
-			if how == cutOff && !f.begun() && x.stale(m) {
+			if how == cutOff && !f.begun() && x.stale(m, 0, reasonPanic) {
 				if !aborted(crash) {
 					x.cache.opts.Logger.Error("handler panicked, an old response was used", "panic", crash.Value, "path", x.r.URL.Path)
 				}
@@ -113,33 +114,35 @@ func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
 	case left:
 		x.count(m, x.readOutcome(t.Leader, f))
 	case refused:
+		x.alone = !t.Leader
 		x.pass(x.reason, f.whyPrivate())
 	case continueSelf:
 		x.resume(&resumer{w: rd.w, prefix: f.shared(), status: f.verdict.status}, f.asked)
 	case useStale:
-		if !x.stale(m) {
-			x.failed(m, f)
-		}
+		x.failed(m, f)
 	case waitedTooLong:
 		if x.soft() {
 			// Whoever comes next need not wait for the same again.
 			x.old.Failed(x.cache.store.Now(), backoffBase, backoffLimit)
 		}
-		if !x.stale(m) {
+		if !x.stale(m, 0, reasonTimeout) {
 			x.w.Header().Set("Retry-After", "1")
-			x.fail(m, http.StatusServiceUnavailable, reasonError)
+			x.fail(m, http.StatusServiceUnavailable, reasonTimeout)
 		}
 	case cutOff:
 		x.cut(t, m)
 	}
 }
 
-// failed answers when there is no old response to be used: the handler has
-// said what to answer, or the window has closed while waiting.
+// failed answers after an error of the handler: with the old response, or if
+// there is none, or its window has closed while waiting, as the handler said.
 func (x *exchange) failed(m *routeMetrics, f *fill) {
 	f.mu.Lock()
-	answer := f.verdict.failure
+	status, answer := f.verdict.status, f.verdict.failure
 	f.mu.Unlock()
+	if x.stale(m, status, reasonError) {
+		return
+	}
 	if rep, ok := x.w.(*reply); ok && answer.err != nil {
 		rep.err = answer.err
 		x.count(m, outcomeError)
@@ -168,9 +171,13 @@ func (x *exchange) cut(t *engine.Ticket[*fill], m *routeMetrics) {
 		x.count(m, outcomeError)
 		panic(http.ErrAbortHandler)
 	}
+	late, why := errors.Is(t.Context.Err(), context.DeadlineExceeded), reasonIncomplete
+	if late {
+		why = reasonTimeout
+	}
 	switch {
-	case x.stale(m):
-	case errors.Is(t.Context.Err(), context.DeadlineExceeded):
+	case x.stale(m, 0, why):
+	case late:
 		x.noResponse(t, m, http.StatusGatewayTimeout)
 	case errors.Is(t.Context.Err(), engine.ErrClosed):
 		x.pass("bypass", reasonClosed)
@@ -187,7 +194,11 @@ func (x *exchange) noResponse(t *engine.Ticket[*fill], m *routeMetrics, status i
 		x.count(m, outcomeError)
 		return
 	}
-	x.fail(m, status, reasonError)
+	why := reasonIncomplete
+	if status == http.StatusGatewayTimeout {
+		why = reasonTimeout
+	}
+	x.fail(m, status, why)
 }
 
 // sent reports whether this client has been sent a response header.
@@ -197,12 +208,19 @@ func (x *exchange) sent(t *engine.Ticket[*fill]) bool {
 	return t.State.committed && !t.State.verdict.failed
 }
 
-// stale answers with the old response if it may still be used.
-func (x *exchange) stale(m *routeMetrics) bool {
+// stale answers with the old response if it may still be used. The request went
+// forward all the same, with this status if there was a response.
+func (x *exchange) stale(m *routeMetrics, status int, why string) bool {
 	now := x.cache.store.Now()
 	if x.old == nil || x.strict || !x.old.Usable(now) {
 		return false
 	}
+	x.forwarded = "freshet; fwd=" + x.reason
+	if status != 0 {
+		x.forwarded += "; fwd-status=" + strconv.Itoa(status)
+	}
+	_, ttl := x.old.Value.response.seconds(x.old.Now(), now)
+	x.forwarded += "; ttl=" + strconv.FormatInt(ttl, 10) + "; detail=" + why
 	x.write(x.old, now)
 	x.count(m, outcomeStale)
 	return true
@@ -220,7 +238,7 @@ func (x *exchange) readOutcome(leader bool, f *fill) outcome {
 
 // begin writes the header of a fill's response for this client, and returns
 // where to write the body.
-func (x *exchange) begin(v *verdict, leader bool) http.ResponseWriter {
+func (x *exchange) begin(v *verdict, leader bool, fate fate) http.ResponseWriter {
 	h := x.w.Header()
 	setFields(h, v.fields)
 	if leader {
@@ -234,10 +252,13 @@ func (x *exchange) begin(v *verdict, leader bool) http.ResponseWriter {
 		if v.forwarded != 0 {
 			status += "; fwd-status=" + strconv.Itoa(v.forwarded)
 		}
-		if leader {
-			status += "; stored"
-		} else {
+		switch {
+		case !leader:
 			status += "; collapsed"
+		case fate.reason != "":
+			status += "; detail=" + fate.reason
+		default:
+			status += "; stored; ttl=" + strconv.FormatInt(fate.ttl, 10)
 		}
 		h["Cache-Status"] = append(slices.Concat(v.upstream, h["Cache-Status"]), status)
 	}

@@ -59,12 +59,12 @@ func TestOverloadOrderOfARoute(t *testing.T) {
 			})
 			synctest.Wait()
 		}
-		want("/running", 200, "stored", time.Second)     // takes the only place
-		want("/queued", 200, "stored", 2*time.Second)    // takes the only place in the queue
-		want("/fresh", 200, "hit", 0)                    // costs no place
-		want("/stale", 200, "hit; ttl=-", 0)             // would need one, and has an old response
-		want("/running", 200, "collapsed", time.Second)  // joins
-		want("/queued", 200, "collapsed", 2*time.Second) // joins one that waits itself
+		want("/running", 200, "stored", time.Second)               // takes the only place
+		want("/queued", 200, "stored", 2*time.Second)              // takes the only place in the queue
+		want("/fresh", 200, "hit", 0)                              // costs no place
+		want("/stale", 200, "fwd=stale; fwd-status=503; ttl=-", 0) // would need one, and has an old response
+		want("/running", 200, "collapsed", time.Second)            // joins
+		want("/queued", 200, "collapsed", 2*time.Second)           // joins one that waits itself
 		want("/other", 503, "detail=error", 0)
 		all.Wait()
 		if n := origin.calls.Load(); n != 4 {

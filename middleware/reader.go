@@ -33,6 +33,16 @@ type reader struct {
 	limit  time.Duration         // to wait for the header, 0 = none
 	wants  func(v *verdict) bool // whether this client may have it; nil = yes
 	begin  func(v *verdict)      // sets the header fields and writes the header
+
+	claims bool // the header says what becomes of the response
+	fate   fate // set before begin if claims
+}
+
+// A fate is what becomes of a response, as far as is known when its header is
+// sent.
+type fate struct {
+	reason string // why it is not stored; empty if it is, unless something happens to it
+	ttl    int64  // seconds for which it is fresh
 }
 
 // run delivers until the response or the client ends.
@@ -47,6 +57,10 @@ func (rd *reader) run() ending {
 		return rd.lend() // with mu; the handler writes the header itself
 	}
 	f.began = f.began || rd.leader
+	if rd.claims {
+		rd.linger()
+		rd.fate = f.fate()
+	}
 	f.mu.Unlock()
 	rd.begin(v)
 	return rd.body()
@@ -100,6 +114,30 @@ func (rd *reader) awaitHeader() (ending, bool) {
 		f.mu.Lock()
 		if stop {
 			return end, false
+		}
+	}
+}
+
+// linger waits for the end of a small response, as long as its header would
+// wait in the connection's buffer anyway: then what becomes of it is known. The
+// caller holds mu, which is released meanwhile.
+func (rd *reader) linger() {
+	f := rd.fill
+	timer := time.NewTimer(idleFlush)
+	defer timer.Stop()
+	for !f.done && !f.handedOver && f.flushed < 0 && len(f.body) <= smallBody {
+		next, late := f.next(), false
+		f.mu.Unlock()
+		select {
+		case <-next:
+		case <-timer.C:
+			late = true
+		case <-rd.ctx.Done():
+			late = true
+		}
+		f.mu.Lock()
+		if late {
+			return
 		}
 	}
 }

@@ -1,8 +1,7 @@
 package middleware
 
-// Reasons why a response was not stored or nothing could be used: the detail
-// parameter of Cache-Status, and a label of metrics. Those of package rfc9111
-// are added to them.
+// Reasons of this package, beside those of rfc9111: each is a detail of
+// Cache-Status and a label of metrics. The package's documentation lists all.
 const (
 	reasonMethod        = "method"
 	reasonBody          = "body"
@@ -17,6 +16,7 @@ const (
 	reasonEmpty         = "empty"
 	reasonEventStream   = "event-stream"
 	reasonIncomplete    = "incomplete"
+	reasonTimeout       = "timeout"
 	reasonPanic         = "panic"
 	reasonPurged        = "purged"
 	reasonClosed        = "closed"

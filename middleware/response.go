@@ -78,12 +78,18 @@ type response struct {
 
 // linesAt returns the values of Age and Cache-Status for a hit at now.
 func (s *response) linesAt(t engine.Times, now engine.Instant) (age, status []string) {
-	second := int64((now.Sub(t.Stored) + s.initialAge) / time.Second)
-	ttl := int64((t.FreshUntil.Sub(t.Stored)+s.initialAge)/time.Second) - second
+	second, ttl := s.seconds(t, now)
 	if s.upstream == nil {
 		return ages.at(second), statuses.at(ttl)
 	}
 	return ages.at(second), s.ownStatus(ttl)
+}
+
+// seconds returns the age of a response at now, and for how long it is still
+// fresh.
+func (s *response) seconds(t engine.Times, now engine.Instant) (age, ttl int64) {
+	age = int64((now.Sub(t.Stored) + s.initialAge) / time.Second)
+	return age, int64((t.FreshUntil.Sub(t.Stored)+s.initialAge)/time.Second) - age
 }
 
 // An ownStatus is the Cache-Status of a response with members of caches before

@@ -76,7 +76,7 @@ func TestRevalidate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newVersioned("max-age=60")
 		h := newCache(t, Options{}).Handler(Policy{})(o)
-		freshWant(t, get(h, "/"), 200, `version "1"`, "freshet; fwd=uri-miss; stored")
+		freshWant(t, get(h, "/"), 200, `version "1"`, "freshet; fwd=uri-miss; stored; ttl=60")
 		time.Sleep(time.Minute)
 		o.set(func(o *versioned) {
 			o.fields = http.Header{
@@ -97,14 +97,14 @@ func TestRevalidate(t *testing.T) {
 				}
 			}
 		}
-		check("freshet; fwd=stale; fwd-status=304; stored")
+		check("freshet; fwd=stale; fwd-status=304; stored; ttl=120")
 		check("freshet; hit; ttl=120")
 		if got := o.seen(); got != "200 304" {
 			t.Errorf("answers: %s", got)
 		}
 		o.set(func(o *versioned) { o.tag = `"2"` })
 		time.Sleep(2 * time.Minute)
-		freshWant(t, get(h, "/"), 200, `version "2"`, "freshet; fwd=stale; stored")
+		freshWant(t, get(h, "/"), 200, `version "2"`, "freshet; fwd=stale; stored; ttl=60")
 		if got := o.seen(); got != "200" {
 			t.Errorf("answers: %s", got)
 		}
@@ -169,7 +169,7 @@ func TestRevalidateAgain(t *testing.T) {
 				get(h, "/")
 				time.Sleep(time.Minute)
 				o.set(func(o *versioned) { o.fields = row.fields })
-				freshWant(t, get(h, "/"), 200, `version "1"`, "freshet; fwd=stale; stored")
+				freshWant(t, get(h, "/"), 200, `version "1"`, "freshet; fwd=stale; stored; ttl=60")
 				freshWant(t, get(h, "/"), 200, `version "1"`, row.then)
 				if got := o.seen(); got != "200 304 200" {
 					t.Errorf("answers: %s", got)
@@ -190,7 +190,7 @@ func TestRevalidateFails(t *testing.T) {
 		code    int
 		status  string
 	}{
-		{"max-age=60, stale-if-error=600", 200, "freshet; hit; ttl=0"},
+		{"max-age=60, stale-if-error=600", 200, "freshet; fwd=stale; fwd-status=503; ttl=0; detail=error"},
 		{"max-age=60, must-revalidate, stale-if-error=600", 503, "freshet; fwd=stale; detail=no-freshness"},
 		{"max-age=60", 503, "freshet; fwd=stale; detail=no-freshness"},
 	} {
@@ -206,7 +206,7 @@ func TestRevalidateFails(t *testing.T) {
 			}
 			o.set(func(o *versioned) { o.failed = false })
 			time.Sleep(time.Minute)
-			freshWant(t, get(h, "/"), 200, `version "1"`, "freshet; fwd=stale; fwd-status=304; stored")
+			freshWant(t, get(h, "/"), 200, `version "1"`, "freshet; fwd=stale; fwd-status=304; stored; ttl=60")
 			if got := o.seen(); got != "200 503 304" {
 				t.Errorf("%s: answers: %s", row.control, got)
 			}
@@ -235,16 +235,16 @@ func TestRevalidateNoCache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newVersioned("no-cache, max-age=60")
 		h := newCache(t, Options{}).Handler(Policy{TTL: time.Hour, StaleIfError: time.Hour, StaleWhileRevalidate: time.Hour})(o)
-		freshWant(t, get(h, "/"), 200, `version "1"`, "freshet; fwd=uri-miss; stored")
+		freshWant(t, get(h, "/"), 200, `version "1"`, "freshet; fwd=uri-miss; stored; ttl=0")
 		for range 2 {
-			freshWant(t, get(h, "/"), 200, `version "1"`, "freshet; fwd=stale; fwd-status=304; stored")
+			freshWant(t, get(h, "/"), 200, `version "1"`, "freshet; fwd=stale; fwd-status=304; stored; ttl=0")
 		}
 		o.set(func(o *versioned) { o.failed = true })
 		if w := get(h, "/"); w.Code != 503 {
 			t.Errorf("used without validation: %d %q", w.Code, w.Body)
 		}
 		o.set(func(o *versioned) { o.failed, o.tag = false, `"2"` })
-		freshWant(t, get(h, "/"), 200, `version "2"`, "freshet; fwd=stale; stored")
+		freshWant(t, get(h, "/"), 200, `version "2"`, "freshet; fwd=stale; stored; ttl=0")
 		if got := o.seen(); got != "200 304 304 503 200" {
 			t.Errorf("answers: %s", got)
 		}

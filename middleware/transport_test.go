@@ -65,7 +65,7 @@ func TestTransportHit(t *testing.T) {
 	}))
 	c := newCache(t, Options{})
 	rt := c.Transport(Policy{}, srv.Client().Transport)
-	for i, want := range []string{"freshet; fwd=uri-miss; stored", "freshet; hit; ttl=60", "freshet; hit; ttl=60"} {
+	for i, want := range []string{"freshet; fwd=uri-miss; stored; ttl=60", "freshet; hit; ttl=60", "freshet; hit; ttl=60"} {
 		resp, body, err := ask(rt, "GET", srv.URL+"/a")
 		if err != nil {
 			t.Fatal(err)
@@ -384,7 +384,7 @@ func TestTransportApartFromHandler(t *testing.T) {
 	if err := c.Purge("http://api.internal/a"); err != nil {
 		t.Fatal(err)
 	}
-	if resp, _, _ := ask(rt, "GET", "http://api.internal/a"); resp.Header.Get("Cache-Status") != "freshet; fwd=uri-miss; stored" {
+	if resp, _, _ := ask(rt, "GET", "http://api.internal/a"); resp.Header.Get("Cache-Status") != "freshet; fwd=uri-miss; stored; ttl=60" {
 		t.Errorf("after the purge: %q", resp.Header)
 	}
 }

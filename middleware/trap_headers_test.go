@@ -207,7 +207,7 @@ func TestHeadersVariantCap(t *testing.T) {
 			for i := from; i < to; i++ {
 				agent := fmt.Sprint("agent", i)
 				w := get(h, "/", "User-Agent", agent)
-				if got := w.Header().Get("Cache-Status"); got != want && !(i == 0 && want == "freshet; fwd=vary-miss; stored") {
+				if got := w.Header().Get("Cache-Status"); got != want && !(i == 0 && want == "freshet; fwd=vary-miss; stored; ttl=60") {
 					t.Errorf("%s: %q, want %q", agent, got, want)
 				}
 				if w.Body.String() != agent {
@@ -215,7 +215,7 @@ func TestHeadersVariantCap(t *testing.T) {
 				}
 			}
 		}
-		agents(0, 3, "freshet; fwd=vary-miss; stored")
+		agents(0, 3, "freshet; fwd=vary-miss; stored; ttl=60")
 		agents(3, 100, "freshet; fwd=vary-miss; detail=variants")
 		agents(0, 3, "freshet; hit; ttl=60")
 		if inline != 97 {

@@ -92,25 +92,25 @@ func TestPrivateAuthorization(t *testing.T) {
 		want    []string // body and Cache-Status for alice, bob, nobody, alice, nobody
 	}{
 		{"max-age=60", Policy{TTL: time.Hour}, []string{
-			forAlice, passed, "for bob", passed, "for ", "freshet; fwd=uri-miss; stored",
+			forAlice, passed, "for bob", passed, "for ", "freshet; fwd=uri-miss; stored; ttl=60",
 			forAlice, "freshet; fwd=bypass; detail=authorization", "for ", shared,
 		}},
 		{"", Policy{TTL: time.Minute}, []string{
-			forAlice, passed, "for bob", passed, "for ", "freshet; fwd=uri-miss; stored",
+			forAlice, passed, "for bob", passed, "for ", "freshet; fwd=uri-miss; stored; ttl=60",
 			forAlice, "freshet; fwd=bypass; detail=authorization", "for ", shared,
 		}},
 		{"", Policy{TTL: time.Minute, Headers: []string{"authorization"}}, []string{
-			forAlice, "freshet; fwd=uri-miss; stored", "for bob", "freshet; fwd=uri-miss; stored", "for ", "freshet; fwd=uri-miss; stored",
+			forAlice, "freshet; fwd=uri-miss; stored; ttl=60", "for bob", "freshet; fwd=uri-miss; stored; ttl=60", "for ", "freshet; fwd=uri-miss; stored; ttl=60",
 			forAlice, shared, "for ", shared,
 		}},
 		{"public, max-age=60", Policy{}, []string{
-			forAlice, "freshet; fwd=uri-miss; stored", forAlice, shared, forAlice, shared, forAlice, shared, forAlice, shared,
+			forAlice, "freshet; fwd=uri-miss; stored; ttl=60", forAlice, shared, forAlice, shared, forAlice, shared, forAlice, shared,
 		}},
 		{"s-maxage=60", Policy{}, []string{
-			forAlice, "freshet; fwd=uri-miss; stored", forAlice, shared, forAlice, shared, forAlice, shared, forAlice, shared,
+			forAlice, "freshet; fwd=uri-miss; stored; ttl=60", forAlice, shared, forAlice, shared, forAlice, shared, forAlice, shared,
 		}},
 		{"max-age=60, must-revalidate", Policy{}, []string{
-			forAlice, "freshet; fwd=uri-miss; stored", forAlice, shared, forAlice, shared, forAlice, shared, forAlice, shared,
+			forAlice, "freshet; fwd=uri-miss; stored; ttl=60", forAlice, shared, forAlice, shared, forAlice, shared, forAlice, shared,
 		}},
 	} {
 		h := newCache(t, Options{}).Handler(row.policy)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -203,13 +203,13 @@ func TestPrivateCookieUnderPolicy(t *testing.T) {
 		request("/a", "alice", "for alice", "freshet; fwd=uri-miss; detail=cookie")
 		request("/a", "bob", "for bob", "freshet; fwd=uri-miss; detail=cookie")
 		// Clients with cookies do not spoil the cache for those without.
-		request("/a", "", "for ", "freshet; fwd=uri-miss; stored")
+		request("/a", "", "for ", "freshet; fwd=uri-miss; stored; ttl=60")
 		request("/a", "", "for ", "freshet; hit; ttl=60")
 		request("/a", "alice", "for alice", "freshet; fwd=bypass; detail=cookie")
 		request("/a", "", "for ", "freshet; hit; ttl=60")
 
 		control, calls = "max-age=60", 0
-		request("/b", "alice", "for alice", "freshet; fwd=uri-miss; stored")
+		request("/b", "alice", "for alice", "freshet; fwd=uri-miss; stored; ttl=60")
 		request("/b", "bob", "for alice", "freshet; hit; ttl=60")
 		if calls != 1 {
 			t.Errorf("%d calls", calls)

@@ -85,7 +85,7 @@ func TestOverloadOrder(t *testing.T) {
 			eventually(t, "one request in the queue", queued)
 			later("/running", "") // collapsed, or a hit if it comes late
 			want("/fresh/quick", 200, "hit")
-			want("/stale/quick", 200, "hit; ttl=")
+			want("/stale/quick", 200, "fwd=stale; fwd-status=503; ttl=")
 			want("/other", 503, "detail=error")
 			if n := s.Cache().Stats(); n.Hits != 1 || n.Stale != 1 || n.Refused != 1 {
 				t.Errorf("%+v", n)
