@@ -109,3 +109,10 @@ func ExampleNewTransport() {
 	fmt.Println("", s.Requests, "requests,", s.Dials, "connection")
 	// Output: AliceAliceAlice 3 requests, 1 connection
 }
+
+// A page asked for 5,000 times a second needs an upstream of 300 ms, without a
+// cache and with nine hits in ten.
+func ExampleConnsFor() {
+	fmt.Println(cachefetch.ConnsFor(5000, 300*time.Millisecond), cachefetch.ConnsFor(500, 300*time.Millisecond))
+	// Output: 1617 187
+}

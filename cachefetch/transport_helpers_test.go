@@ -4,58 +4,22 @@ import (
 	"context"
 	"errors"
 	"io"
-	"net"
 	"net/http"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/freshet-go/freshet/internal/pipetest"
 )
-
-// A pipeNet is a network of one server in memory. Unlike sockets, its
-// connections count as idle in a synctest bubble, so time can be told exactly.
-type pipeNet struct {
-	accept chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newPipeNet() *pipeNet {
-	return &pipeNet{accept: make(chan net.Conn), closed: make(chan struct{})}
-}
-
-func (p *pipeNet) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	client, server := net.Pipe()
-	select {
-	case p.accept <- server:
-		return client, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func (p *pipeNet) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.accept:
-		return c, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipeNet) Close() error   { p.once.Do(func() { close(p.closed) }); return nil }
-func (p *pipeNet) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 
 // withServer runs f in a bubble, with a Transport to a server of h.
 func withServer(t *testing.T, o TransportOptions, h http.HandlerFunc, f func(t *testing.T, tr *Transport)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		network := newPipeNet()
+		network := pipetest.New()
 		srv := &http.Server{Handler: h}
 		go srv.Serve(network)
-		o.DialContext = network.dial
+		o.DialContext = network.Dial
 		tr := newTestTransport(t, o)
 		f(t, tr)
 		tr.Close()

@@ -43,7 +43,7 @@ type TransportOptions struct {
 	// included. Zero means what follows from RequestsPerSecond and Latency,
 	// else 1024 (341 requests a second at 3 s, 10,000 at 100 ms), or
 	// MaxInFlight if that is less. Connections are opened as needed, and cost
-	// about 20 KiB each.
+	// about 22 KiB each.
 	MaxConnsPerHost int
 
 	// MaxIdleConnsPerHost is how many of them are kept when idle. Zero means

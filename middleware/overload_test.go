@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/internal/pipetest"
 )
 
 // busy answers after a second, and counts how many requests it served.
@@ -74,6 +75,61 @@ func TestOverloadOrderOfARoute(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		if s := limiter.Stats(); s != (LimitStats{Refused: 2}) {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// The same order on the other face, where the limit is the upstream's.
+func TestOverloadOrderOfATransport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		network := pipetest.New()
+		srv := &http.Server{Handler: new(busy)}
+		go srv.Serve(network)
+		defer srv.Close()
+		upstream, err := cachefetch.NewTransport(cachefetch.TransportOptions{
+			MaxInFlight: 1, MaxQueue: 1, QueueTimeout: 1500 * time.Millisecond, DialContext: network.Dial,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer upstream.Close()
+		c := newCache(t, Options{})
+		rt := c.Transport(Policy{TTL: time.Minute, StaleIfError: time.Hour}, upstream)
+		client := func(path string) (*http.Response, string, error) { return ask(rt, "GET", "http://upstream.test"+path) }
+
+		client("/stale")
+		time.Sleep(time.Minute)
+		client("/fresh")
+
+		begin := time.Now()
+		var all sync.WaitGroup
+		want := func(path, status string, after time.Duration) {
+			all.Go(func() {
+				resp, body, err := client(path)
+				if took := time.Since(begin); took != after {
+					t.Errorf("%s after %v, want %v", path, took, after)
+				}
+				if status == "" {
+					var refused *cachefetch.RefusedError
+					if !errors.As(err, &refused) || refused.Reason != cachefetch.RefusedQueueFull || refused.RetryAfter != 2*time.Second {
+						t.Errorf("%s: %v, want it refused", path, err)
+					}
+				} else if err != nil || body != "made" || !strings.Contains(resp.Header.Get("Cache-Status"), status) {
+					t.Errorf("%s: %v, %q, want %q", path, resp, err, status)
+				}
+			})
+			synctest.Wait()
+		}
+		want("/running", "stored", time.Second)
+		want("/queued", "stored", 2*time.Second)
+		want("/fresh", "hit", 0)
+		want("/stale", "hit; ttl=-", 0)
+		want("/running", "collapsed", time.Second)
+		want("/queued", "collapsed", 2*time.Second)
+		want("/other", "", 0)
+		all.Wait()
+		if s := upstream.Stats(); s.Requests != 6 || s.Refused != 2 {
 			t.Errorf("%+v", s)
 		}
 	})
