@@ -64,7 +64,8 @@ type Backend interface {
 // write to arrive is the one that other processes read.
 //
 // Redis does each in one script: compare the version stored before the value,
-// then SET with PX.
+// then SET with PX. (Versions are beyond 2^53, so Lua must compare them as
+// strings of one length, not as numbers.)
 type Versions interface {
 	// SetVersion is Set, but does nothing, and returns nil, if a SetVersion
 	// or DeleteVersion of key with a greater version came before. Versions

@@ -29,26 +29,6 @@ const (
 	backendCloseTimeout = 2 * time.Second
 )
 
-// A record is a value on its way to a backend or back. It is immutable. Times
-// are nanoseconds since 1970 by this process's clock.
-type record[V any] struct {
-	value           V
-	stamp           int64 // when its load began
-	freshUntil      int64
-	revalidateUntil int64
-	errorUntil      int64
-	keepUntil       int64
-	tags            []string
-	etag            string
-	lastModified    string
-	cost            int64 // bytes of memory; not stored
-}
-
-// horizon is the time from which the record is of no use.
-func (r *record[V]) horizon() int64 {
-	return max(r.freshUntil, r.revalidateUntil, r.errorUntil, r.keepUntil)
-}
-
 // An l2 is the second level: a Backend, made harmless. Reads are bounded in
 // time and number, writes are queued, and what comes back is believed only
 // when it is whole, of this key, and not superseded or purged. None of its
@@ -128,36 +108,6 @@ func newL2[V any](cfg l2Config[V]) *l2[V] {
 	return l
 }
 
-// A stampClock draws stamps: wall time in nanoseconds since 1970, but never
-// the same twice and never back, so that within a process what came later has
-// the greater stamp also when the clock is set.
-type stampClock struct{ last atomic.Int64 }
-
-func (c *stampClock) next() int64 {
-	for {
-		last := c.last.Load()
-		now := max(time.Now().UnixNano(), last+1)
-		if c.last.CompareAndSwap(last, now) {
-			return now
-		}
-	}
-}
-
-// observe makes later stamps greater than one of another process, of which
-// this one has come to know. So what follows from something has the greater
-// stamp, also if the clock of this process is a little behind.
-func (c *stampClock) observe(stamp int64) {
-	if stamp > time.Now().Add(maxClockSkew).UnixNano() {
-		return // one far ahead is not followed
-	}
-	for {
-		last := c.last.Load()
-		if last >= stamp || c.last.CompareAndSwap(last, stamp) {
-			return
-		}
-	}
-}
-
 // lookup returns what the second level has of key, if it may be used in any
 // way, perhaps only as a stale value. Otherwise it returns nil, and whether the
 // backend has said that there is nothing.
@@ -202,47 +152,6 @@ func (l *l2[V]) usable(ctx context.Context, name, key string, r *record[V]) bool
 	hash, now := maphash.String(l.seed, name), time.Now()
 	return l.queue.bound(name, hash).and(l.superseded.of(now, hash)).allowsOthers(r.stamp) &&
 		!l.purged(key, r.tags, least) && least <= now.UnixNano() && r.horizon() > now.UnixNano()
-}
-
-// open returns the record of key that data hold, or an error if they hold
-// anything else. It does not panic.
-func (l *l2[V]) open(key string, data []byte) (r *record[V], err error) {
-	e, err := parseEnvelope(data)
-	if err != nil {
-		return nil, err
-	}
-	if e.key != key || e.format != l.format {
-		return nil, fmt.Errorf("key %q, format %#x, want key %q, format %#x", e.key, e.format, key, l.format)
-	}
-	defer func() {
-		if v := recover(); v != nil {
-			r, err = nil, fmt.Errorf("codec panicked: %v", v)
-		}
-	}()
-	value, err := l.codec.Decode(e.value)
-	if err != nil {
-		return nil, err
-	}
-	return &record[V]{
-		value: value, stamp: e.stamp,
-		freshUntil: e.freshUntil, revalidateUntil: e.revalidateUntil, errorUntil: e.errorUntil, keepUntil: e.keepUntil,
-		tags: e.tags, etag: e.etag, lastModified: e.lastModified,
-	}, nil
-}
-
-// seal returns the bytes of r. It does not panic.
-func (l *l2[V]) seal(key string, r *record[V]) (b []byte, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			b, err = nil, fmt.Errorf("codec panicked: %v", v)
-		}
-	}()
-	e := envelope{
-		format: l.format, stamp: r.stamp,
-		freshUntil: r.freshUntil, revalidateUntil: r.revalidateUntil, errorUntil: r.errorUntil, keepUntil: r.keepUntil,
-		key: key, etag: r.etag, lastModified: r.lastModified, tags: r.tags,
-	}
-	return appendEnvelope(nil, &e, func(dst []byte) ([]byte, error) { return l.codec.Append(dst, r.value) })
 }
 
 // write has r written behind. Until then, and if it cannot be, nothing older

@@ -102,26 +102,27 @@ func (l *l2[V]) marked(ctx context.Context, tags []string, stamp int64) bool {
 	for _, tag := range tags {
 		names = append(names, l.prefix+tagName+tag)
 	}
-	results := make(chan bool, len(names))
-	asked := 0
+	var unknown []string
 	for _, name := range names {
-		if k, ok := l.marks.get(name); ok && l.current(k) {
-			if stamp <= k.stamp {
-				return true
-			}
-			continue
+		if k, ok := l.marks.get(name); !ok || !l.current(k) {
+			unknown = append(unknown, name)
+		} else if stamp <= k.stamp {
+			return true
 		}
-		asked++
+	}
+	applies := make(chan bool, len(unknown))
+	for _, name := range unknown { // side by side, so that they take one budget together
 		go func() {
 			found, ok := l.readMark(ctx, name)
-			results <- !ok || stamp <= found
+			applies <- !ok || stamp <= found
 		}()
 	}
-	applies := false
-	for range asked { // all: each takes no longer than the budget
-		applies = <-results || applies
+	for range unknown {
+		if <-applies {
+			return true
+		}
 	}
-	return applies
+	return false
 }
 
 // current reports whether the backend need not be asked again for k.

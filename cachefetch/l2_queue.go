@@ -24,49 +24,6 @@ const (
 	opBookkeeping = 256 // bytes, for what an operation takes beside its strings and value
 )
 
-// An opKind says what an op is about.
-type opKind uint8
-
-const (
-	opValue opKind = iota // a value, or its removal
-	opMark                // a mark, see l2_marks.go
-	opNote                // nothing in the backend: a message, or a lease to give back
-)
-
-// An op is one change of the backend that is queued, and what follows when it
-// is made: a message to the other processes, a lease to give back.
-type op[V any] struct {
-	kind   opKind
-	key    string // as the backend knows it
-	hash   uint64 // of key
-	stamp  int64
-	queued time.Time
-	done   chan struct{} // closed when the op is over, however it ended
-	final  bool          // a Set or Delete: nothing older is to be read anywhere
-
-	// Guarded by queue.mu, but a worker that has the op may read them.
-	record *record[V] // of an opValue; nil: remove the key
-	event  []byte     // the message, or nil
-	claim  claim      // the lease, perhaps none
-	cost   int64
-
-	made     bool // the change is, only what follows is left; the worker's
-	attempts int  // failed; the worker's
-}
-
-// bound returns what o makes too old.
-func (o *op[V]) bound() bound {
-	b := bound{stamp: o.stamp, exact: o.record != nil, own: o.stamp, others: o.stamp}
-	if o.final {
-		b.others += int64(maxClockSkew)
-	}
-	return b
-}
-
-// version returns the version for [Versions]. It follows the bound, so that
-// what is too old gives way in the backend too.
-func (o *op[V]) version() int64 { return o.bound().others }
-
 // A queue holds the changes that workers have yet to make, at most one a key
 // and one of a key under way. The newest stamp wins. Pending changes answer
 // for their key, since the backend cannot yet.
@@ -108,8 +65,8 @@ func newQueue[V any](maxOps int, maxBytes int64) *queue[V] {
 
 // put queues o in place of what is queued for its key, and reports whether it
 // could: not if the queue is full or closed. A change that is older than what
-// is queued or was just made counts as made. If there is no room for a value,
-// there may be for the removal of the one before it.
+// is queued or was just made counts as made. If there is no room for a value
+// that was set, there may be for the removal of the one before it.
 func (q *queue[V]) put(o *op[V]) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -126,7 +83,7 @@ func (q *queue[V]) put(o *op[V]) bool {
 	}
 	if !q.fitsLocked(o, old) {
 		q.drops++
-		if q.closed || o.record == nil && old == nil {
+		if q.closed || old == nil && (o.record == nil || !o.final) {
 			return false
 		}
 		// In place of what is queued, a removal is taken in any case: else
@@ -159,18 +116,21 @@ func (q *queue[V]) put(o *op[V]) bool {
 }
 
 // fitsLocked sets the cost of o and reports whether there is room for it in
-// place of old, if that is not nil.
+// place of old, if that is not nil. What carries no value finds as much room
+// again: to lose it leaves other processes with what is gone.
 func (q *queue[V]) fitsLocked(o, old *op[V]) bool {
 	o.cost = opBookkeeping + int64(len(o.key)+len(o.event))
+	maxOps, maxBytes := 2*q.maxOps, 2*q.maxBytes
 	if o.record != nil {
 		o.cost += o.record.cost
+		maxOps, maxBytes = q.maxOps, q.maxBytes
 	}
 	ops, bytes := q.ops+1, q.bytes+o.cost
 	if old != nil {
 		ops--
 		bytes -= old.cost
 	}
-	return !q.closed && ops <= q.maxOps && bytes <= q.maxBytes
+	return !q.closed && ops <= maxOps && bytes <= maxBytes
 }
 
 // boundLocked returns what is too old for the key of this hash, by what is

@@ -144,21 +144,28 @@ func TestQueueNewest(t *testing.T) {
 }
 
 func TestQueueBounds(t *testing.T) {
-	big := string(make([]byte, 200))
+	big := string(make([]byte, 600))
+	final := func(o *op[string]) *op[string] {
+		o.final = true
+		return o
+	}
 	q := newQueue[string](2, 2*opBookkeeping+100)
 	wantPut(t, q, newOp("a", 1, "123"), true)
-	wantPut(t, q, newOp("b", 1, big), true) // too many bytes: a removal
-	wantPut(t, q, newOp("c", 1, ""), false) // too many changes
-	wantPut(t, q, newOp("b", 2, "1234"), true)
-	if r, _ := q.pending("b"); r == nil || r.value != "1234" {
-		t.Errorf("pending %+v, want what fits in place of a removal", r)
+	wantPut(t, q, newOp("b", 1, big), false) // too many bytes
+	wantPut(t, q, newOp("b", 1, "123"), true)
+	wantPut(t, q, newOp("c", 1, "123"), false)       // too many values
+	wantPut(t, q, final(newOp("c", 1, "123")), true) // a Set becomes a removal
+	wantPut(t, q, newOp("d", 1, ""), true)           // they have twice the room
+	wantPut(t, q, newOp("e", 1, ""), false)
+	wantPut(t, q, final(newOp("e", 1, "123")), false)
+	if r, ok := q.pending("c"); r != nil || !ok {
+		t.Errorf("pending(c) = %+v, %v, want a removal", r, ok)
 	}
-	// Too big for the place, but what was there must go.
-	wantPut(t, q, newOp("b", 3, big), true)
-	if u := q.usage(); u.drops != 3 || u.ops != 2 {
-		t.Errorf("%d drops, %d queued, want 3, 2", u.drops, u.ops)
+	wantPut(t, q, newOp("a", 2, big), true) // too big for the place, but what was there must go
+	if u := q.usage(); u.drops != 6 || u.ops != 4 {
+		t.Errorf("%d drops, %d queued, want 6, 4", u.drops, u.ops)
 	}
-	wantDrained(t, q, "a=123", "b=")
+	wantDrained(t, q, "a=", "b=123", "c=", "d=")
 }
 
 // A message is told although what it was about has been replaced.

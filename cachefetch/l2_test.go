@@ -350,14 +350,17 @@ func TestL2QueueFull(t *testing.T) {
 		}
 		synctest.Wait()
 		l.write("last", newRecord("new"), claim{}, false)
-		if s := l.usage(); s.Queued != 100 {
-			t.Errorf("%d queued", s.Queued)
+		if s := l.usage(); s.Queued != 100 || s.Drops != 1 {
+			t.Errorf("%d queued, %d drops, want 100, 1", s.Queued, s.Drops)
+		}
+		for i := range 1000 { // removals have as much room again
+			l.write(fmt.Sprint("set", i), newRecord("v"), claim{}, true)
+		}
+		if s := l.usage(); s.Queued != 200 || s.Drops != 1001 {
+			t.Errorf("%d queued, %d drops, want 200, 1001", s.Queued, s.Drops)
 		}
 		b.setFault(nil)
 		wantRead(t, l, "last", "")
-		if s := l.usage(); s.Drops != 1 {
-			t.Errorf("%+v", s)
-		}
 	})
 }
 

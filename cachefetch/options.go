@@ -119,8 +119,8 @@ type Options[V any] struct {
 
 	// BackendQueue and BackendQueueBytes bound the changes that are yet to be
 	// made in Backend, in number and in bytes as counted by Cost. What finds
-	// no room is not written, and nothing older is read in its place. Zero
-	// means 4096, and a sixteenth of MaxBytes, or 64 KiB if that is more. The
+	// no room is not written, and nothing older is read in its place; for the
+	// removal of what is older there is as much room again. Zero means 4096, and a sixteenth of MaxBytes, or 64 KiB if that is more. The
 	// bytes come on top of MaxBytes, as far as the values are not held anyway.
 	BackendQueue      int
 	BackendQueueBytes int64

@@ -1,0 +1,203 @@
+package cachefetch
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+func tagged(value string, tags ...string) *record[string] {
+	r := newRecord(value)
+	r.tags = tags
+	return r
+}
+
+func purgeTags(l *l2[string], tags ...string) {
+	for _, tag := range tags {
+		for _, done := range l.purge(purge{kind: purgeTag, name: tag, stamp: l.clock.next()}) {
+			<-done
+		}
+	}
+}
+
+// A mark holds for what was generated before it, and not for other tags.
+func TestMarks(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		l.write("a", tagged("Alice", "users", "vips"), claim{}, false)
+		l.write("b", tagged("Bob", "users"), claim{}, false)
+		l.write("c", newRecord("Carol"), claim{}, false)
+		time.Sleep(2 * maxClockSkew)
+		purgeTags(l, "vips")
+		wantRead(t, l, "a", "")
+		wantRead(t, l, "b", "Bob")
+		wantRead(t, l, "c", "Carol")
+		time.Sleep(2 * maxClockSkew)
+		l.write("a", tagged("Alice again", "users", "vips"), claim{}, false)
+		synctest.Wait()
+		wantRead(t, l, "a", "Alice again")
+		l.purge(purge{kind: purgeFlush, stamp: l.clock.next()})
+		time.Sleep(markRefresh)
+		for _, key := range []string{"a", "b", "c"} {
+			wantRead(t, l, key, "")
+		}
+	})
+}
+
+// A mark that cannot be read, or not be understood, may be one that applies.
+func TestMarksInDoubt(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		l.write("a", tagged("Alice", "users"), claim{}, false)
+		synctest.Wait()
+		b.setFault(func(_ context.Context, call, key string) error {
+			if strings.HasPrefix(key, "p:t:") {
+				return errBackend
+			}
+			return nil
+		})
+		wantRead(t, l, "a", "")
+		b.setFault(nil)
+		wantRead(t, l, "a", "Alice")
+		time.Sleep(markRefresh)
+		b.m["p:t:users"] = []byte("purged?")
+		wantRead(t, l, "a", "")
+		b.m["p:t:users"] = b.m["p:v:a"] // an envelope, of something else
+		wantRead(t, l, "a", "")
+		delete(b.m, "p:t:users")
+		wantRead(t, l, "a", "Alice")
+	})
+}
+
+// Marks are read once a second, and not at all for what was generated since
+// messages come.
+func TestMarksAreRemembered(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		l.write("a", tagged("Alice", "users"), claim{}, false)
+		synctest.Wait()
+		for range 10 {
+			wantRead(t, l, "a", "Alice")
+		}
+		if n := b.count("get"); n != 10+2 {
+			t.Errorf("%d reads for ten of the value, want two more: a tag's mark and that of flushes", n)
+		}
+		time.Sleep(markRefresh)
+		wantRead(t, l, "a", "Alice")
+		if n := b.count("get"); n != 10+2+3 {
+			t.Errorf("%d reads, want the marks read again", n)
+		}
+		l.reconnected()
+		time.Sleep(markRefresh)
+		wantRead(t, l, "a", "Alice") // generated before: the marks, once more
+		time.Sleep(time.Minute / 2)
+		wantRead(t, l, "a", "Alice")
+		if n := b.count("get"); n != 10+2+3+3+1 {
+			t.Errorf("%d reads, want the marks read once since messages come", n)
+		}
+		l.write("b", tagged("Bob", "others"), claim{}, false)
+		synctest.Wait()
+		wantRead(t, l, "b", "Bob")
+		if n := b.count("get"); n != 10+2+3+3+1+1 {
+			t.Errorf("%d reads, want none for marks", n)
+		}
+	})
+}
+
+// Neither tags without end nor what is known of them take room without end.
+func TestMarksAreBounded(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		var tags []string
+		for i := range maxMarks + 1 {
+			tags = append(tags, fmt.Sprint(i))
+		}
+		l.write("many", tagged("Alice", tags[1:]...), claim{}, false)
+		l.write("too many", tagged("Alice", tags...), claim{}, false)
+		synctest.Wait()
+		wantRead(t, l, "many", "Alice")
+		if b.holds("p:v:too many") {
+			t.Error("written, with more tags than are looked at")
+		}
+		b.m["p:v:too many"], _ = l.seal("too many", tagged("Alice", tags...))
+		wantRead(t, l, "too many", "")
+		for i := range 3 * marksKnown {
+			l.marks.set(fmt.Sprint(i), mark{stamp: 1})
+		}
+		if n := len(l.marks.known); n > marksKnown {
+			t.Errorf("%d marks known, want at most %d", n, marksKnown)
+		}
+	})
+}
+
+// Marks and messages are not given up because values fill the queue, and are
+// made when the backend is back.
+func TestMarksAfterOutage(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		l.write("a", tagged("Alice", "users"), claim{}, false)
+		synctest.Wait()
+		b.setFault(down)
+		time.Sleep(2 * maxClockSkew)
+		for i := range 200 {
+			l.write(fmt.Sprint(i), newRecord("v"), claim{}, false)
+		}
+		done := l.purge(purge{kind: purgeTag, name: "users", stamp: l.clock.next()})
+		time.Sleep(time.Minute / 4)
+		b.setFault(nil)
+		<-done[0]
+		if !b.holds("p:t:users") {
+			t.Error("the mark is lost")
+		}
+		other := newTestL2(t, b) // knows nothing
+		defer other.close()
+		wantRead(t, other, "a", "")
+	})
+}
+
+// Messages: a hard purge is told although a soft one of the same tag, or
+// another prefix, comes before it could be.
+func TestPurgeTellsEach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(talkative)
+		l := newTestL2(t, b)
+		defer l.close()
+		synctest.Wait()
+		want := []purge{
+			{kind: purgeTag, name: "users"}, {kind: purgeTag, name: "users", soft: true},
+			{kind: purgePrefix, name: "a"}, {kind: purgePrefix, name: "b"}, {kind: purgeFlush},
+		}
+		b.setFault(deaf(40 * time.Millisecond))
+		for i := range want {
+			want[i].stamp = l.clock.next()
+			l.purge(want[i])
+		}
+		time.Sleep(time.Second)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		for _, p := range want {
+			if !slices.Contains(b.told, p) {
+				t.Errorf("%+v was not told; told were %+v", p, b.told)
+			}
+		}
+	})
+}
+
+// A talkative backend notes the messages.
+type talkative struct {
+	fakeBackend
+	told []purge
+}
+
+func (b *talkative) Publish(ctx context.Context, message []byte) error {
+	_, _, p, _ := parseMessage(message)
+	b.mu.Lock()
+	b.told = append(b.told, p)
+	b.mu.Unlock()
+	return nil
+}
+
+func (b *talkative) Subscribe(ctx context.Context, _ func([]byte), connected func()) error {
+	connected()
+	<-ctx.Done()
+	return ctx.Err()
+}
