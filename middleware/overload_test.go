@@ -124,7 +124,7 @@ func TestOverloadOrderOfATransport(t *testing.T) {
 		want("/running", "stored", time.Second)
 		want("/queued", "stored", 2*time.Second)
 		want("/fresh", "hit", 0)
-		want("/stale", "hit; ttl=-", 0)
+		want("/stale", "ttl=-", 0)
 		want("/running", "collapsed", time.Second)
 		want("/queued", "collapsed", 2*time.Second)
 		want("/other", "", 0)
