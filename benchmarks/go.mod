@@ -5,6 +5,9 @@ go 1.26.0
 require (
 	github.com/dgraph-io/ristretto/v2 v2.4.2
 	github.com/freshet-go/freshet v0.1.0
+	github.com/hashicorp/golang-lru/v2 v2.0.7
+	github.com/maypok86/otter/v2 v2.4.0
+	github.com/viccon/sturdyc v1.1.5
 )
 
 require (

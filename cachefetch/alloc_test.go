@@ -9,11 +9,28 @@ import (
 )
 
 func TestAllocFetchHit(t *testing.T) {
-	c := newTest(t, Options[string]{})
-	set(t, c, "key", "v")
+	c := newTest(t, Options[string]{EarlyRefresh: 1})
+	if err := c.SetItem(t.Context(), "key", Item[string]{Value: "v", Tags: []string{"red"}}); err != nil {
+		t.Fatal(err)
+	}
 	load := func(context.Context) (string, error) { return "", errUpstream }
-	if n := testing.AllocsPerRun(1000, func() { c.Fetch(t.Context(), "key", load) }); n != 0 {
-		t.Errorf("a hit allocates %v times", n)
+	loadItem := func(context.Context, *Item[string]) (Item[string], error) { return Item[string]{}, errUpstream }
+	for i := range 100 { // so that a hit has marks to look at
+		c.PurgeTag(t.Context(), fmt.Sprint("tag", i), Soft)
+		c.PurgePrefix(t.Context(), fmt.Sprint("prefix", i), Hard)
+	}
+	for name, hit := range map[string]func(){
+		"Fetch":     func() { c.Fetch(t.Context(), "key", load) },
+		"FetchItem": func() { c.FetchItem(t.Context(), "key", loadItem) },
+		"Get":       func() { c.Get("key") },
+		"Fetch after a purge": func() {
+			c.PurgeTag(t.Context(), "tag1", Hard)
+			c.Fetch(t.Context(), "key", load)
+		},
+	} {
+		if n := testing.AllocsPerRun(1000, hit); n != 0 {
+			t.Errorf("%s: a hit allocates %v times", name, n)
+		}
 	}
 }
 

@@ -115,7 +115,7 @@ func (c *Cache[V]) Fetch(ctx context.Context, key string, load func(context.Cont
 	hash := maphash.String(c.seed, key)
 	now := c.store.Now()
 	e := c.store.GetAt(hash, key, now)
-	if e != nil && now < e.Value.earlyFrom && e.State(now) == engine.Fresh && c.watch.Fetched == nil {
+	if e != nil && c.plain(e, now) {
 		c.stats.hit(hash)
 		return e.Value.value, e.Value.err
 	}
@@ -138,7 +138,18 @@ func (c *Cache[V]) fetchSimply(ctx context.Context, l lookup[V], now engine.Inst
 func (c *Cache[V]) FetchItem(ctx context.Context, key string, load LoadFunc[V]) (Result[V], error) {
 	hash := maphash.String(c.seed, key)
 	now := c.store.Now()
-	return c.fetch(ctx, lookup[V]{hash, key, c.store.GetAt(hash, key, now)}, now, load)
+	e := c.store.GetAt(hash, key, now)
+	if e != nil && e.Value.err == nil && c.plain(e, now) {
+		c.stats.hit(hash)
+		return Result[V]{Value: e.Value.value, Source: Fresh, Age: now.Sub(e.Times.Stored)}, nil
+	}
+	return c.fetch(ctx, lookup[V]{hash, key, e}, now, load)
+}
+
+// plain reports whether e is returned without anything else to be done: it is
+// fresh, no early refresh is in question, and nobody watches.
+func (c *Cache[V]) plain(e *entry[V], now engine.Instant) bool {
+	return now < e.Value.earlyFrom && c.watch.Fetched == nil && e.State(now) == engine.Fresh
 }
 
 // Get returns the value of key if there is a fresh one. It never loads.
