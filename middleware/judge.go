@@ -80,7 +80,7 @@ func (x *exchange) judge(v *verdict, header http.Header, a *arrival) {
 	fresh := rfc9111.Lifetime(header, cc, a.date, a.wall)
 	lifetime := fresh.Lifetime - v.age
 	if !fresh.Explicit {
-		lifetime = x.assumed(v, header, cc, a)
+		lifetime = min(x.assumed(v, header, cc, a), rfc9111.MaxDelta) // so that sums do not overflow
 	}
 	windows := rfc9111.StaleWindows{WhileRevalidate: x.policy.StaleWhileRevalidate, IfError: x.policy.StaleIfError}
 	cookies := a.asked["Cookie"] != nil && !x.byCookie

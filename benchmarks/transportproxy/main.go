@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"time"
 
 	cachemw "github.com/freshet-go/freshet/middleware"
 )
@@ -27,9 +28,11 @@ func main() {
 	defer cache.Close()
 	base := http.DefaultTransport.(*http.Transport).Clone()
 	base.DisableCompression = true // a proxy asks for what its client asked for
+	// As the gateway is configured for the same run.
+	policy := cachemw.Policy{HeuristicLimit: 24 * time.Hour, StaleIfError: time.Hour}
 	proxy := &httputil.ReverseProxy{
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(target) },
-		Transport: cache.Transport(cachemw.Policy{}, base),
+		Transport: cache.Transport(policy, base),
 	}
 	log.Fatal(http.ListenAndServe(*listen, proxy))
 }

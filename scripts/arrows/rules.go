@@ -54,8 +54,8 @@ var (
 		"github.com/go-chi/chi/v5", "golang.org/x/sync",
 	}
 	rootMayRequire = []string{
-		"pgregory.net/rapid",         // tests only; rootNever keeps it there
-		"go.uber.org/goleak",         // likewise
+		"pgregory.net/rapid", // tests only; rootNever keeps it there
+		"go.uber.org/goleak", // likewise
 	}
 )
 

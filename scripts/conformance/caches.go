@@ -30,8 +30,9 @@ var binaries = map[string]string{
 // caches returns what there is to run, with our own programs in bin.
 func caches(bin string) []cache {
 	return []cache{
-		{name: "gateway", ours: true, version: revision, command: func(_, listen, origin string) ([]string, error) {
-			return []string{filepath.Join(bin, "freshet"), "-upstream", "http://" + origin, "-listen", listen, "-admin", "off"}, nil
+		{name: "gateway", ours: true, version: revision, command: func(dir, listen, origin string) ([]string, error) {
+			config, err := gateway(dir, listen, origin)
+			return []string{filepath.Join(bin, "freshet"), "-config", config}, err
 		}},
 		{name: "transport", ours: true, version: revision, command: func(_, listen, origin string) ([]string, error) {
 			return []string{filepath.Join(bin, "transportproxy"), "-upstream", "http://" + origin, "-listen", listen}, nil
@@ -39,6 +40,23 @@ func caches(bin string) []cache {
 		{name: "nginx", version: versionOf("nginx", "-v"), command: nginx},
 		{name: "Varnish", version: versionOf("varnishd", "-V"), command: varnish},
 	}
+}
+
+// gateway is configured to do what it does not by default, since nobody has
+// said so (docs/decisions/0008): it assumes freshness, and stands in for an
+// origin that fails.
+func gateway(dir, listen, origin string) (config string, err error) {
+	config = filepath.Join(dir, "freshet.yaml")
+	return config, os.WriteFile(config, fmt.Appendf(nil, `
+listen: %s
+admin: "off"
+upstreams:
+  origin: {url: "http://%s"}
+routes:
+  - pattern: /*
+    upstream: origin
+    policy: {heuristic_limit: 24h, stale_if_error: 1h}
+`, listen, origin), 0o644)
 }
 
 // nginx is configured as the suite does it, in a folder of its own.
