@@ -35,6 +35,13 @@
 // under way is not undone by that load. Values are shared by all callers and
 // must not be modified.
 //
+// # A second level
+//
+// With Options.Backend, processes share what they load: a load asks there
+// first, and what was loaded or set is written there behind. A [Backend] that
+// is slow, down or wrong costs time, never an error or a wrong value. Deletes
+// and purges reach the other processes by way of it.
+//
 // What is said of Fetch goes for all three forms. They share loads: a Fetch
 // joins the load of a FetchMany, and the other way round.
 package cachefetch
