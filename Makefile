@@ -40,8 +40,16 @@ fuzz: ## run each fuzz target for a few seconds (FUZZTIME=30s for longer)
 	@scripts/fuzz.sh
 
 .PHONY: bench
-bench: ## run the benchmarks
+bench: ## run the benchmarks, and measure the budgets of docs/design.md
 	go test -run '^$$' -bench . -benchmem ./benchmarks/...
+	go run ./benchmarks/ratios
+	go run ./benchmarks/budgets
+	benchmarks/gateway.sh
+
+.PHONY: scenario
+scenario: ## measure each lever under load, for 12 minutes, and write benchmarks/results
+	scripts/need.sh hey
+	go run ./benchmarks/scenario -out benchmarks/results
 
 .PHONY: tidy
 tidy: ## tidy the module files
