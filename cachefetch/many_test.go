@@ -77,7 +77,7 @@ func TestFetchManyLoadsWhatIsMissing(t *testing.T) {
 		wantMany(t, c, "a b c", b.load, "A:fresh stored:fresh C:fresh")
 		time.Sleep(10 * time.Second)
 		wantMany(t, c, "a d b", b.load, "A:stale D:loaded stored:stale") // refreshed together, behind
-		synctest.Wait() // for the refresh, which ends at the same instant
+		synctest.Wait()                                                  // for the refresh, which ends at the same instant
 		b.want(t, "a b", "d")
 		wantMany(t, c, "a b", b.load, "A:fresh B:fresh")
 		if s := c.Stats(); s.Refreshes != 2 || s.Loads != 5 {
