@@ -100,7 +100,7 @@ func reset(conn *net.TCPConn) {
 
 // faulty makes one request and returns its error and the transport's counts.
 // The transport is closed before the origin looks for connections left.
-func faulty(t *testing.T, o TransportOptions, method, url string) (string, error, TransportStats) {
+func faulty(t *testing.T, o TransportOptions, method, url string) (string, TransportStats, error) {
 	t.Helper()
 	tr := newTestTransport(t, o)
 	var body io.Reader
@@ -125,19 +125,19 @@ func faulty(t *testing.T, o TransportOptions, method, url string) (string, error
 	if s.InFlight != 0 || s.Queued != 0 || len(tr.hosts.byName) != 0 {
 		t.Errorf("afterwards %d in flight, %d queued, %d hosts", s.InFlight, s.Queued, len(tr.hosts.byName))
 	}
-	return string(got), err, s
+	return string(got), s, err
 }
 
 func TestFaultUpstreamHangs(t *testing.T) {
 	up := listen(t, func(conn *net.TCPConn, _ int64) { readRequest(bufio.NewReader(conn)) })
-	_, err, s := faulty(t, TransportOptions{ResponseHeaderTimeout: soon}, "GET", up.url())
+	_, s, err := faulty(t, TransportOptions{ResponseHeaderTimeout: soon}, "GET", up.url())
 	if e := wantUpstreamError(t, err, PhaseFirstByte, context.DeadlineExceeded); !e.Timeout() || !strings.Contains(e.Error(), "ResponseHeaderTimeout") {
 		t.Errorf("does not tell that it is a timeout, or which: %v", e)
 	}
 	if s.Retries != 0 || s.Failed != 1 {
 		t.Errorf("%+v", s)
 	}
-	_, err, _ = faulty(t, TransportOptions{RequestTimeout: soon}, "GET", up.url())
+	_, _, err = faulty(t, TransportOptions{RequestTimeout: soon}, "GET", up.url())
 	if e := wantUpstreamError(t, err, PhaseFirstByte, context.DeadlineExceeded); !e.Timeout() {
 		t.Errorf("%v", e)
 	}
@@ -154,10 +154,10 @@ func TestFaultUpstreamResets(t *testing.T) {
 		io.WriteString(conn, okResponse)
 	}
 	up := listen(t, serve)
-	if v, err, s := faulty(t, TransportOptions{}, "GET", up.url()); v != "ok" || err != nil || s.Retries != 1 {
+	if v, s, err := faulty(t, TransportOptions{}, "GET", up.url()); v != "ok" || err != nil || s.Retries != 1 {
 		t.Errorf("%q, %v, %d retries", v, err, s.Retries)
 	}
-	_, err, s := faulty(t, TransportOptions{}, "POST", up.url())
+	_, s, err := faulty(t, TransportOptions{}, "POST", up.url())
 	wantUpstreamError(t, err, PhaseFirstByte, syscall.ECONNRESET)
 	if s.Retries != 0 || s.Failed != 1 {
 		t.Errorf("a POST: %+v", s)
@@ -169,7 +169,7 @@ func TestFaultOneRetryAtMost(t *testing.T) {
 		readRequest(bufio.NewReader(conn))
 		reset(conn)
 	})
-	_, err, s := faulty(t, TransportOptions{}, "GET", up.url())
+	_, s, err := faulty(t, TransportOptions{}, "GET", up.url())
 	wantUpstreamError(t, err, PhaseFirstByte, syscall.ECONNRESET)
 	if s.Retries != 1 || up.count.Load() != 2 {
 		t.Errorf("%d retries, %d connections", s.Retries, up.count.Load())
@@ -201,7 +201,7 @@ func TestFaultHeadersThenNothing(t *testing.T) {
 		"BodyTimeout":    {BodyTimeout: soon},
 		"RequestTimeout": {RequestTimeout: soon},
 	} {
-		v, err, s := faulty(t, o, "GET", up.url())
+		v, s, err := faulty(t, o, "GET", up.url())
 		if e := wantUpstreamError(t, err, PhaseBody, context.DeadlineExceeded); v != "part" || !e.Timeout() || !strings.Contains(e.Error(), name) {
 			t.Errorf("%s: %q, %v", name, v, e)
 		}
@@ -218,7 +218,7 @@ func TestFaultCutInTheBody(t *testing.T) {
 		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart")
 		conn.Close()
 	})
-	_, err, s := faulty(t, TransportOptions{}, "GET", up.url())
+	_, s, err := faulty(t, TransportOptions{}, "GET", up.url())
 	wantUpstreamError(t, err, PhaseBody, io.ErrUnexpectedEOF)
 	if s.Retries != 0 || up.count.Load() != 1 {
 		t.Errorf("%d retries", s.Retries)
@@ -274,7 +274,7 @@ func TestFaultIdleConnectionClosesAsItIsReused(t *testing.T) {
 
 func TestFaultSlowTLS(t *testing.T) {
 	up := listen(t, func(*net.TCPConn, int64) {})
-	_, err, s := faulty(t, TransportOptions{TLSTimeout: soon}, "GET", strings.Replace(up.url(), "http", "https", 1))
+	_, s, err := faulty(t, TransportOptions{TLSTimeout: soon}, "GET", strings.Replace(up.url(), "http", "https", 1))
 	if e := wantUpstreamError(t, err, PhaseTLS, context.DeadlineExceeded); !e.Timeout() || !strings.Contains(e.Error(), "TLSTimeout") {
 		t.Errorf("%v", e)
 	}
@@ -317,7 +317,7 @@ func nameServer(t *testing.T, silent bool) func(context.Context, string, string)
 func TestFaultDNS(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("no such name", func(t *testing.T) {
-		_, err, s := faulty(t, TransportOptions{DialContext: nameServer(t, false)}, "GET", "http://upstream.example./")
+		_, s, err := faulty(t, TransportOptions{DialContext: nameServer(t, false)}, "GET", "http://upstream.example./")
 		wantUpstreamError(t, err, PhaseDial, nil)
 		var dns *net.DNSError
 		if !errors.As(err, &dns) || !dns.IsNotFound || s.DialErrors != 1 {
@@ -325,7 +325,7 @@ func TestFaultDNS(t *testing.T) {
 		}
 	})
 	t.Run("silence", func(t *testing.T) {
-		_, err, _ := faulty(t, TransportOptions{DialContext: nameServer(t, true), DialTimeout: soon}, "GET", "http://upstream.example./")
+		_, _, err := faulty(t, TransportOptions{DialContext: nameServer(t, true), DialTimeout: soon}, "GET", "http://upstream.example./")
 		if e := wantUpstreamError(t, err, PhaseDial, context.DeadlineExceeded); !e.Timeout() || !strings.Contains(e.Error(), "DialTimeout") {
 			t.Errorf("%v", e)
 		}
@@ -335,7 +335,7 @@ func TestFaultDNS(t *testing.T) {
 func TestFaultNobodyListens(t *testing.T) {
 	up := listen(t, nil)
 	up.Close()
-	_, err, s := faulty(t, TransportOptions{}, "GET", up.url())
+	_, s, err := faulty(t, TransportOptions{}, "GET", up.url())
 	wantUpstreamError(t, err, PhaseDial, syscall.ECONNREFUSED)
 	if s.Retries != 0 {
 		t.Errorf("%d retries", s.Retries)
@@ -347,7 +347,7 @@ func TestFaultNotHTTP(t *testing.T) {
 		readRequest(bufio.NewReader(conn))
 		io.WriteString(conn, "SSH-2.0-something\r\n")
 	})
-	_, err, s := faulty(t, TransportOptions{}, "GET", up.url())
+	_, s, err := faulty(t, TransportOptions{}, "GET", up.url())
 	wantUpstreamError(t, err, PhaseHeader, nil)
 	if s.Retries != 0 {
 		t.Errorf("%d retries", s.Retries)

@@ -16,7 +16,8 @@ func TestLines(t *testing.T) {
 			}
 		}
 	}
-	if &l.at(7)[0] != &l.at(7)[0] {
+	first := l.at(7)
+	if again := l.at(7); &again[0] != &first[0] {
 		t.Error("a line was made twice")
 	}
 }

@@ -74,7 +74,8 @@ func (r *reply) start(x *exchange) {
 	r.stream = &stream{ready: make(chan struct{}), cancel: cancel}
 	r.stream.r, r.stream.w = io.Pipe()
 	stop := context.AfterFunc(ctx, func() { _ = r.stream.w.CloseWithError(context.Cause(ctx)) })
-	if abort := r.req.Cancel; abort != nil { //nolint:staticcheck // http.Client uses it for its Timeout
+	//lint:ignore SA1019 http.Client uses it for its Timeout
+	if abort := r.req.Cancel; abort != nil {
 		go func() {
 			select {
 			case <-abort:

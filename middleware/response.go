@@ -108,8 +108,6 @@ func (s *response) ownStatus(ttl int64) []string {
 	return line
 }
 
-func clip(values ...string) []string { return slices.Clip(values) }
-
 // sortFields puts the fields that a 304 does not have before the others.
 func (s *response) sortFields() {
 	slices.SortStableFunc(s.fields, func(a, b field) int {

@@ -115,7 +115,8 @@ func outbound(r *http.Request) *http.Request {
 	out := *r
 	out.RequestURI = ""
 	out.TLS = nil
-	out.Cancel = nil //nolint:staticcheck // one caller's, and the exchange heeds it
+	//lint:ignore SA1019 it is one caller's, and the exchange heeds it
+	out.Cancel = nil
 	return &out
 }
 

@@ -253,7 +253,8 @@ func TestTransportLeaving(t *testing.T) {
 				defer cancel(nil)
 				r, _ := http.NewRequestWithContext(ctx, "GET", "http://a.example/", nil)
 				abort := make(chan struct{})
-				r.Cancel = abort //nolint:staticcheck // http.Client uses it
+				//lint:ignore SA1019 http.Client uses it
+				r.Cancel = abort
 				resp, err := rt.RoundTrip(r)
 				if err != nil {
 					t.Fatal(err)
