@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"net/http"
+	"sync/atomic"
 
 	"github.com/freshet-go/freshet/internal/engine"
 )
@@ -17,6 +18,8 @@ type handler struct {
 	byCookie      bool // the key has all of Cookie
 	byCredentials bool // the key has all of Authorization
 	outbound      bool // of a Transport
+
+	waiting atomic.Int64 // requests that wait for the header of another one's run
 }
 
 // An exchange is one request on its way through the cache.

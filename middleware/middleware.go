@@ -38,6 +38,7 @@
 //	body              the request has a body
 //	closed            the cache is closed
 //	cookie            the request has a Cookie, and only the policy says that the response is fresh
+//	crowded           Policy.MaxWaiting requests wait for others already
 //	empty             the handler wrote nothing
 //	error             the handler answered with an error that an old response stands in for, or none did
 //	event-stream      the response is an event stream

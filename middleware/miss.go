@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/freshet-go/freshet/internal/engine"
@@ -62,7 +63,27 @@ func (x exchange) fetch() {
 			return t.Leader || sameValues(v.vary, f.asked, x.r.Header) && v.excludes(x.r.Header) == ""
 		}
 	}
-	x.end(t, &rd, rd.run())
+	if t.Leader {
+		x.end(t, &rd, rd.run())
+		return
+	}
+	x.end(t, &rd, x.follow(&rd))
+}
+
+// follow is run for a request that waits for the header of another one's run,
+// unless too many do already.
+func (x *exchange) follow(rd *reader) ending {
+	var leave sync.Once
+	defer leave.Do(func() { x.waiting.Add(-1) })
+	if x.waiting.Add(1) > int64(x.policy.MaxWaiting) {
+		return crowded
+	}
+	begin := rd.begin
+	rd.begin = func(v *verdict) {
+		leave.Do(func() { x.waiting.Add(-1) }) // a body is read at the client's own pace
+		begin(v)
+	}
+	return rd.run()
 }
 
 // stays reports whether the client takes the response that it begins whatever
@@ -125,12 +146,19 @@ func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
 			// Whoever comes next need not wait for the same again.
 			x.old.Failed(x.cache.store.Now(), backoffBase, backoffLimit)
 		}
-		if !x.stale(m, 0, reasonTimeout) {
-			x.w.Header().Set("Retry-After", "1")
-			x.fail(m, http.StatusServiceUnavailable, reasonTimeout)
-		}
+		x.giveUp(m, reasonTimeout)
+	case crowded:
+		x.giveUp(m, reasonCrowded)
 	case cutOff:
 		x.cut(t, m)
+	}
+}
+
+// giveUp answers a request that does not wait for a run any longer.
+func (x *exchange) giveUp(m *routeMetrics, why string) {
+	if !x.stale(m, 0, why) {
+		x.w.Header().Set("Retry-After", "1")
+		x.fail(m, http.StatusServiceUnavailable, why)
 	}
 }
 

@@ -135,6 +135,51 @@ func TestOverloadOrderOfATransport(t *testing.T) {
 	})
 }
 
+// What waits for another request's run is bounded too, and room is made by who
+// leaves, and by the response header.
+func TestWaitingIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Options{})
+		h := c.Handler(Policy{TTL: time.Minute, MaxWaiting: 3})(new(busy))
+		for round := range 2 {
+			path := fmt.Sprint("/", round)
+			ctx, leave := context.WithCancel(t.Context())
+			var all sync.WaitGroup
+			var good, refused atomic.Int64
+			for range 6 { // one runs the handler, three wait
+				all.Go(func() {
+					switch w := get(h, path); {
+					case w.Code == 200:
+						good.Add(1)
+					case w.Code == 503 && w.Header().Get("Retry-After") == "1" && strings.HasSuffix(w.Header().Get("Cache-Status"), "detail=crowded"):
+						refused.Add(1)
+					default:
+						t.Errorf("%d %q", w.Code, w.Header())
+					}
+				})
+			}
+			synctest.Wait()
+			if refused.Load() != 2 || good.Load() != 0 {
+				t.Errorf("%d refused at once", refused.Load())
+			}
+			all.Wait()
+			go h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", path+"/left", nil))
+			synctest.Wait()
+			go h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", path+"/left", nil))
+			synctest.Wait()
+			leave()
+			synctest.Wait()
+			if good.Load() != 4 {
+				t.Errorf("%d good", good.Load())
+			}
+		}
+		time.Sleep(time.Minute)
+		if n := c.Stats(); n.Refused != 4 {
+			t.Errorf("%+v", n)
+		}
+	})
+}
+
 // A run that is refused is refused for all who wait for it, and for nobody
 // after: what could be shared before is not forgotten because of it.
 func TestRefusalIsForAllWhoWait(t *testing.T) {

@@ -81,6 +81,12 @@ type Policy struct {
 	// means it waits until that run ends, at most FillTimeout.
 	WaitTimeout time.Duration
 
+	// MaxWaiting bounds the requests of the route that wait for the response
+	// header of another request's run at one time. One that comes on top is
+	// answered at once, as after WaitTimeout. Zero means 20,000: those of
+	// four seconds at 5,000 a second.
+	MaxWaiting int
+
 	// MaxBodyBytes is the largest body stored. A larger one streams through
 	// to its client, whole, and is not stored. Zero means 8 MiB, or an eighth
 	// of Options.MaxBytes if that is less, which is also the upper bound.
@@ -165,6 +171,7 @@ const (
 	defaultFillTimeout  = 60 * time.Second
 	defaultMaxBodyBytes = 8 << 20
 	defaultMaxVariants  = 32
+	defaultMaxWaiting   = 20_000
 )
 
 // Validate reports every field of p that no [Cache] would accept, each with
@@ -217,6 +224,9 @@ func (p Policy) Validate() error {
 	if p.MaxBodyBytes < 0 {
 		bad("MaxBodyBytes", p.MaxBodyBytes, "must not be negative")
 	}
+	if p.MaxWaiting < 0 {
+		bad("MaxWaiting", p.MaxWaiting, "must not be negative")
+	}
 	if p.MaxVariants < 0 {
 		bad("MaxVariants", p.MaxVariants, "must not be negative")
 	}
@@ -250,6 +260,9 @@ func (p Policy) withDefaults(maxEntry int64) (Policy, error) {
 	}
 	if p.MaxBodyBytes == 0 {
 		p.MaxBodyBytes = min(defaultMaxBodyBytes, maxEntry)
+	}
+	if p.MaxWaiting == 0 {
+		p.MaxWaiting = defaultMaxWaiting
 	}
 	if p.MaxVariants == 0 {
 		p.MaxVariants = defaultMaxVariants

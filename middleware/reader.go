@@ -17,6 +17,7 @@ const (
 	useStale                   // nothing was sent; an old response is to be used
 	continueSelf               // the shared part was sent, the rest is not shared
 	waitedTooLong
+	crowded // too many wait already
 )
 
 // idleFlush is how long a reader that has caught up waits for more before it

@@ -21,4 +21,5 @@ const (
 	reasonPurged        = "purged"
 	reasonClosed        = "closed"
 	reasonError         = "error"
+	reasonCrowded       = "crowded"
 )

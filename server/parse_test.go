@@ -77,6 +77,7 @@ routes:
       fill_timeout: 4s
       wait_timeout: 5s
       max_body_bytes: 1MiB
+      max_waiting: 7
       max_variants: 6
       query:
         ignore: ["utm_*"]
@@ -105,7 +106,7 @@ routes:
 		HeuristicLimit: 24 * time.Hour, TargetedFields: []string{"Own-Cache-Control"}, SetCookie: cachemw.StripSetCookie,
 		StaleWhileRevalidate: 2 * time.Minute, StaleIfError: 3 * time.Minute, SoftTimeout: 200 * time.Millisecond,
 		FillTimeout: 4 * time.Second, WaitTimeout: 5 * time.Second,
-		MaxBodyBytes: 1 << 20, MaxVariants: 6,
+		MaxBodyBytes: 1 << 20, MaxWaiting: 7, MaxVariants: 6,
 		Query:   cachemw.Query{Ignore: []string{"utm_*"}, Sort: true},
 		Headers: []string{"X-Tenant"}, RequestDirectives: cachemw.HonourDirectives, HideStatus: true,
 	}
@@ -177,7 +178,7 @@ func TestParseErrors(t *testing.T) {
 	f("unknown key of route", route("path: /x"), "f.yaml:7:5: routes[0].path: unknown key, must be one of pattern, upstream, strip_prefix, policy, limit")
 	f("unknown key of policy", policy("tll: 1m"), "f.yaml:8:7: routes[0].policy.tll: unknown key, must be one of name, ttl, status_ttl, "+
 		"heuristic_limit, targeted_fields, set_cookie, stale_while_revalidate, stale_if_error, soft_timeout, fill_timeout, wait_timeout, "+
-		"max_body_bytes, max_variants, query, headers, request_directives, hide_status")
+		"max_body_bytes, max_waiting, max_variants, query, headers, request_directives, hide_status")
 	f("unknown key of query", policy("query: {deny: [a]}"), "f.yaml:8:15: routes[0].policy.query.deny: unknown key, must be one of allow, ignore, sort")
 	f("key twice", "name: x\nname: y\n"+valid, `f.yaml:2:1: mapping key "name" already defined at [1:1]`)
 	f("status twice", policy(`status_ttl: {404: 1s, "404": 2s}`), `f.yaml:8:29: mapping key "404" already defined at [8:20]`)
@@ -275,6 +276,7 @@ func TestParseErrors(t *testing.T) {
 	}
 	f("negative status ttl", policy("status_ttl: {404: -1s}"), "f.yaml:8:25: routes[0].policy.status_ttl.404: -1s: must not be negative")
 	f("status 206", policy("status_ttl: {206: 1s}"), "f.yaml:8:25: routes[0].policy.status_ttl.206: 1s: not a status code whose response can be stored")
+	f("negative waiting", policy("max_waiting: -1"), "f.yaml:8:20: routes[0].policy.max_waiting: -1: must not be negative")
 	f("negative variants", policy("max_variants: -1"), "f.yaml:8:21: routes[0].policy.max_variants: -1: must not be negative")
 	f("allow and ignore", policy("query: {allow: [a], ignore: [b]}"), "f.yaml:8:14: routes[0].policy.query: [b]: cannot be combined with Query.Allow")
 	f("set_cookie", policy("set_cookie: maybe"), `f.yaml:8:19: routes[0].policy.set_cookie: "maybe": must be "refuse", "strip" or "store"`)

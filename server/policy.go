@@ -26,6 +26,7 @@ func policyParts(p cachemw.Policy) []policyPart {
 		{"fill_timeout", cachemw.Policy{FillTimeout: p.FillTimeout}},
 		{"wait_timeout", cachemw.Policy{WaitTimeout: p.WaitTimeout}},
 		{"max_body_bytes", cachemw.Policy{MaxBodyBytes: p.MaxBodyBytes}},
+		{"max_waiting", cachemw.Policy{MaxWaiting: p.MaxWaiting}},
 		{"max_variants", cachemw.Policy{MaxVariants: p.MaxVariants}},
 		{"query", cachemw.Policy{Query: p.Query}},
 		{"headers", cachemw.Policy{Headers: p.Headers}},
