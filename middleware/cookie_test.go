@@ -68,3 +68,39 @@ func TestSetCookie(t *testing.T) {
 		})
 	}
 }
+
+// What is only assumed to be fresh answers nobody with a Cookie, unless the key
+// has it.
+func TestCookieAssumed(t *testing.T) {
+	modified := time.Now().Add(-24 * time.Hour).UTC().Format(http.TimeFormat)
+	for _, row := range []struct {
+		policy Policy
+		want   []string // for alice, bob, nobody, alice
+	}{
+		{Policy{HeuristicLimit: time.Hour}, []string{"alice", "bob", "", "alice"}},
+		{Policy{TTL: time.Hour}, []string{"alice", "bob", "", "alice"}},
+		{Policy{TTL: time.Hour, Headers: []string{"Cookie"}}, []string{"alice", "bob", "", "alice stored"}},
+	} {
+		served := map[string]int{}
+		h := newCache(t, Options{}).Handler(row.policy)(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			user := r.Header.Get("Cookie")
+			served[user]++
+			w.Header().Set("Last-Modified", modified)
+			fmt.Fprint(w, user)
+		}))
+		for i, user := range []string{"alice", "bob", "", "alice"} {
+			var fields []string
+			if user != "" {
+				fields = []string{"Cookie", user}
+			}
+			w := get(h, "/", fields...)
+			got := w.Body.String()
+			if keysHit(w) {
+				got += " stored"
+			}
+			if got != row.want[i] {
+				t.Errorf("%+v, request %d: %q, want %q", row.policy, i, got, row.want[i])
+			}
+		}
+	}
+}

@@ -162,8 +162,9 @@ func (x *exchange) giveUp(m *routeMetrics, why string) {
 	}
 }
 
-// failed answers after an error of the handler: with the old response, or if
-// there is none, or its window has closed while waiting, as the handler said.
+// failed answers after an error of the handler: with the old response, or as
+// the handler has said. If it has said nothing, and this client cannot have the
+// old response or its window has closed while waiting, it asks for itself.
 func (x *exchange) failed(m *routeMetrics, f *fill) {
 	f.mu.Lock()
 	status, answer := f.verdict.status, f.verdict.failure
@@ -177,7 +178,9 @@ func (x *exchange) failed(m *routeMetrics, f *fill) {
 		return
 	}
 	if answer.status == 0 {
-		answer.status = http.StatusBadGateway
+		x.alone = true
+		x.pass(x.reason, reasonError)
+		return
 	}
 	answer.setRetryAfter(x.w.Header())
 	x.fail(m, answer.status, reasonError)

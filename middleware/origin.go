@@ -126,8 +126,10 @@ func (x *exchange) run(fl *engine.Flight[*fill]) {
 	f := fl.State
 	c := x.cache
 	// Look again: another run may have ended between the look at the store
-	// and the joining. Its response is played into this fill.
-	if e := c.store.Get(x.hash, x.q); !x.strict && e != nil && e.Value.response != nil && e.State(c.store.Now()) == engine.Fresh {
+	// and the joining. Its response is played into this fill, if it is one for
+	// this client too.
+	if e := c.store.Get(x.hash, x.q); !x.strict && e != nil && e.Value.response != nil &&
+		e.State(c.store.Now()) == engine.Fresh && e.Value.excludes(f.asked) == "" {
 		f.replay(e, c.store.Now())
 		f.finish(true)
 		x.settle(fl, true)

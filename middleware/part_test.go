@@ -185,3 +185,27 @@ func TestPartOnTheWire(t *testing.T) {
 		}
 	}
 }
+
+// A range of a stale response has that validated, and is cut out of it.
+func TestPartOfStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newVersioned("max-age=60")
+		h := newCache(t, Options{}).Handler(Policy{})(o)
+		get(h, "/")
+		time.Sleep(time.Minute)
+		w := get(h, "/", "Range", "bytes=0-6")
+		partWant(t, w, 206, "version", "bytes 0-6/11")
+		if got := w.Header().Get("Cache-Status"); got != "freshet; fwd=stale; fwd-status=304; stored; ttl=60" {
+			t.Errorf("Cache-Status %q", got)
+		}
+		o.set(func(o *versioned) { o.tag = `"2"` })
+		time.Sleep(time.Minute)
+		w = get(h, "/", "Range", "bytes=8-", "If-Range", `"1"`)
+		if w.Code != 200 || w.Body.String() != `version "2"` {
+			t.Errorf("of another version: %d %q", w.Code, w.Body)
+		}
+		if got := o.seen(); got != "200 304 200" {
+			t.Errorf("answers: %s", got)
+		}
+	})
+}

@@ -173,6 +173,12 @@ func (x *exchange) unfit(fl *engine.Flight[*fill], v *verdict) {
 	if v.private == reasonEmpty || x.old != nil && serverError(v.status) {
 		return
 	}
+	if v.private == reasonAuthorization || v.private == reasonCookie {
+		// True of requests like this one only; others may have stored theirs.
+		if e := x.cache.store.Get(x.hash, x.q); e != nil && e.Value.response != nil {
+			return
+		}
+	}
 	fl.Publish(func() { x.remember(fl, v.private) })
 }
 
