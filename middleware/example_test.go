@@ -68,7 +68,7 @@ func ExampleCache_Handler_netHTTP() {
 	// me - freshet; fwd=uri-miss; detail=private
 }
 
-func ExampleCache_Purge() {
+func ExampleCache_PurgeURL() {
 	cache, err := cachemw.New(cachemw.Options{MaxBytes: 64 << 20})
 	if err != nil {
 		log.Fatal(err)
@@ -87,7 +87,7 @@ func ExampleCache_Purge() {
 	get()
 	price = 20
 	get()
-	if err := cache.Purge("http://shop.example/price"); err != nil {
+	if err := cache.PurgeURL("http://shop.example/price", cachemw.Hard); err != nil {
 		log.Fatal(err)
 	}
 	get()

@@ -39,6 +39,8 @@ type exchange struct {
 	// forwarded is the Cache-Status of an answer from the store that is no
 	// hit, since the request went forward.
 	forwarded string
+
+	outdated int // runs waited for in vain, since they began before a purge
 }
 
 // ServeHTTP answers from the store if it can. This is the path of a hit:

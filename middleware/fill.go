@@ -80,6 +80,7 @@ type verdict struct {
 	body    []byte // the stored body of a response that the handler called good
 	sharing
 	vary   []string
+	tags   []string      // without those of the URL
 	age    time.Duration // initial age
 	times  func(now engine.Instant) engine.Times
 	length int64 // declared Content-Length, -1 if none

@@ -79,7 +79,7 @@ func TestHeadAndPurge(t *testing.T) {
 		h := c.Handler(Policy{})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Cache-Control", "max-age=60")
 			if r.Method == "HEAD" {
-				if err := c.Purge("http://example.com/"); err != nil {
+				if err := c.PurgeURL("http://example.com/", Hard); err != nil {
 					t.Error(err)
 				}
 				return

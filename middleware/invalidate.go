@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/freshet-go/freshet/internal/engine"
 	"github.com/freshet-go/freshet/internal/rfc9111"
 )
 
@@ -20,7 +21,8 @@ func (x exchange) modify() {
 			return
 		}
 		x.invalidate(h)
-		if x.r.Method == http.MethodPost && h["Content-Location"] != nil {
+		// The body of a reply is handed to its caller, unseen.
+		if replyOf(x.w) == nil && x.r.Method == http.MethodPost && h["Content-Location"] != nil {
 			w.kept = x.capture(status, x.arrived(h, outer, x.r.Header))
 		}
 	}
@@ -38,7 +40,11 @@ func (x exchange) modify() {
 // invalidate removes what is stored for the URL of the request, and for those
 // that its response names, if they are of the same origin.
 func (x *exchange) invalidate(response http.Header) {
-	x.cache.purge(x.key(x.r))
+	x.invalidateKey(x.key(x.r))
+	k := x.key(x.r)
+	for _, group := range rfc9111.Groups(response["Cache-Group-Invalidation"]) { // RFC 9875 3
+		x.cache.store.PurgeTag(k.groupTag(group), engine.Hard)
+	}
 	if response["Location"] == nil && response["Content-Location"] == nil {
 		return
 	}
@@ -48,7 +54,23 @@ func (x *exchange) invalidate(response http.Header) {
 	}
 	for _, raw := range rfc9111.InvalidationTargets(target, response) {
 		if u, err := url.Parse(raw); err == nil {
-			x.cache.purge(x.keyOf(target, u))
+			x.invalidateKey(x.keyOf(target, u))
+		}
+	}
+}
+
+// invalidateKey removes what is stored under k, whatever the header fields in
+// it, and all that shares a group with it (RFC 9875 2.2.1).
+func (x *exchange) invalidateKey(k key) {
+	c := x.cache
+	if len(x.policy.Headers) > 0 {
+		for _, tag := range k.urlTags() {
+			c.store.PurgeTag(tag, engine.Hard)
+		}
+	}
+	for _, tag := range c.remove(k) {
+		if isGroupTag(tag) {
+			c.store.PurgeTag(tag, engine.Hard)
 		}
 	}
 }
@@ -82,4 +104,33 @@ func (x *exchange) keyOf(target, u *url.URL) key {
 		r.URL.RawPath = strings.TrimPrefix(u.RawPath, cut)
 	}
 	return x.key(&r)
+}
+
+// remove removes what is stored under k itself, and returns its tags. Unlike
+// purges by name, which make each later hit look at the marks once, it costs
+// others nothing, however often it comes.
+func (c *Cache) remove(k key) (tags []string) {
+	hash := k.hash(c.seed)
+	flight := k.string()
+	c.flights.Doom(flightHash(c.seed, flight), flight)
+	q := lookup{key: k}
+	e := c.store.Get(hash, q)
+	c.store.Delete(hash, q)
+	if e == nil {
+		return nil
+	}
+	if e.Value.variants == nil {
+		return e.Tags
+	}
+	// Without the entry above none of these can be found by a new request;
+	// what fills for them is still to be kept from bringing it back.
+	for _, v := range e.Value.variants.all() {
+		f := variantFlight(flight, v)
+		c.flights.Doom(flightHash(c.seed, f), f)
+		if e := c.store.Get(v.hash, lookup{variant: v}); e != nil {
+			tags = append(tags, e.Tags...)
+		}
+		c.store.Delete(v.hash, lookup{variant: v})
+	}
+	return tags
 }

@@ -116,6 +116,9 @@ func (x *exchange) judge(v *verdict, header http.Header, a *arrival) {
 		personal = append(personal, "Set-Cookie", "Set-Cookie2")
 	}
 	v.divide(a.fields, personal)
+	if v.shared {
+		v.tags = x.tags(v)
+	}
 	v.sharing = sharing{
 		byPolicy:  !fresh.Explicit && !x.byCookie,
 		anonymous: !rfc9111.AllowsAuthorization(cc) && !x.byCredentials,

@@ -63,6 +63,22 @@ func rest(rawPath, target, headers string) string {
 	return string(appendPart(appendPart(appendPart(b, rawPath), target), headers))
 }
 
+// restParts returns what rest has encoded, without the header fields.
+func (k *key) restParts() (rawPath, target string) {
+	rawPath, after := cutPart(k.rest)
+	target, _ = cutPart(after)
+	return rawPath, target
+}
+
+// cutPart undoes appendPart.
+func cutPart(s string) (part, after string) {
+	n, size := binary.Uvarint([]byte(s[:min(len(s), binary.MaxVarintLen64)]))
+	if size <= 0 || n > uint64(len(s)-size) {
+		return "", ""
+	}
+	return s[size:][:n], s[size:][n:]
+}
+
 // hash mixes the parts into 64 bits. Every part is hashed with the seed, so
 // collisions cannot be made to order.
 func (k *key) hash(seed maphash.Seed) uint64 {

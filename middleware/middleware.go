@@ -85,7 +85,6 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -121,7 +120,7 @@ type Options struct {
 // minBytes leaves room for a response of 8 KiB in the window.
 const minBytes = 64 << 10
 
-// ErrClosed is returned by Purge on a closed cache.
+// ErrClosed is returned by purges of a closed cache.
 var ErrClosed = errors.New("middleware: cache is closed")
 
 // A Cache holds responses of any number of routes. It is made by [New] and
@@ -135,6 +134,9 @@ type Cache struct {
 	metrics *cacheMetrics
 
 	refreshes, refreshSkips, panics atomic.Uint64
+
+	queriesMu sync.Mutex
+	queries   []Query // guarded by queriesMu; of the routes there have been
 
 	closing sync.Once
 	closed  atomic.Bool
@@ -159,7 +161,7 @@ func New(o Options) (*Cache, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	store, err := engine.New(engine.Config[lookup, object]{MaxBytes: o.MaxBytes, Match: match})
+	store, err := engine.New(engine.Config[lookup, object]{MaxBytes: o.MaxBytes, Match: match, HasPrefix: hasPrefix})
 	if err != nil {
 		return nil, fmt.Errorf("middleware: Options.%w", err)
 	}
@@ -201,6 +203,7 @@ func (c *Cache) mount(p Policy, directives RequestDirectives) func(http.Handler)
 	if err != nil {
 		panic(err)
 	}
+	c.noteQuery(p.Query)
 	return func(next http.Handler) http.Handler {
 		h := &handler{
 			cache:         c,
@@ -217,78 +220,10 @@ func (c *Cache) mount(p Policy, directives RequestDirectives) func(http.Handler)
 	}
 }
 
-// Purge removes what is stored under a URL, with all variants, for GET and
-// HEAD: an absolute URL with the scheme, authority, path and query that
-// clients send. After it has returned, nothing is served that was generated
-// before, not even by a run of the handler that was under way. Under
-// Policy.Query the query to give is the one that the handler sees. Under
-// Policy.Headers, or behind middleware that changes the request's URL, keys
-// hold more than a URL, and Purge does not reach them.
-func (c *Cache) Purge(rawURL string) error {
-	if c.closed.Load() {
-		return ErrClosed
-	}
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return fmt.Errorf("middleware: Purge: %w", err)
-	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return fmt.Errorf("middleware: Purge: %q: not an absolute http or https URL", rawURL)
-	}
-	path := u.EscapedPath()
-	if path == "" {
-		path, u.Path = "/", "/"
-	}
-	k := key{tls: u.Scheme == "https", host: u.Host, path: u.Path, query: u.RawQuery}
-	if u.RawPath != path {
-		u.RawPath = "" // rawURL is not encoded as clients have to
-	}
-	target := ""
-	if path != u.Path {
-		target = path
-	}
-	if target != "" || u.RawPath != "" {
-		k.rest = rest(u.RawPath, target, "")
-	}
-	c.purge(k)
-	// Some clients send the whole URL in the request line (RFC 9112 3.2.2).
-	k.rest = rest(u.RawPath, u.Scheme+"://"+u.Host+path, "")
-	c.purge(k)
-	k.outbound, k.rest = true, ""
-	if u.RawPath != "" {
-		k.rest = rest(u.RawPath, "", "")
-	}
-	c.purge(k)
-	return nil
-}
-
-func (c *Cache) purge(k key) {
-	hash := k.hash(c.seed)
-	flight := k.string()
-	c.flights.Doom(flightHash(c.seed, flight), flight)
-	q := lookup{key: k}
-	e := c.store.Get(hash, q)
-	c.store.Delete(hash, q)
-	if e == nil || e.Value.variants == nil {
-		return
-	}
-	// Without the entry above none of these can be found by a new request;
-	// what fills for them is still to be kept from bringing it back.
-	for _, v := range e.Value.variants.all() {
-		f := variantFlight(flight, v)
-		c.flights.Doom(flightHash(c.seed, f), f)
-		c.store.Delete(v.hash, lookup{variant: v})
-	}
-}
-
 // variantFlight names the flight of one variant.
 func variantFlight(flight string, v *variant) string {
 	return string(appendPart([]byte(flight), "vary")) + v.values
 }
-
-// PurgeAll removes everything, as Purge does, in a time that does not depend
-// on how much is stored.
-func (c *Cache) PurgeAll() { c.store.Flush(engine.Hard) }
 
 // Stats are counts since the cache was made, and its size now.
 type Stats struct {

@@ -23,7 +23,8 @@ import (
 // with a pointer, the exchange of a hit would be allocated too.
 func (x exchange) miss() {
 	if rep, ok := x.w.(*reply); ok {
-		rep.start(&x) // its caller reads the body while the exchange goes on
+		// Its caller reads the body while the exchange goes on.
+		rep.start(func(r *http.Request) { x.r = r; x.fetch() })
 		return
 	}
 	x.fetch()
@@ -39,6 +40,7 @@ func (x exchange) fetch() {
 		x.head()
 		return
 	}
+	since := x.cache.store.Newest()
 	t, err := x.join(x.stays())
 	if err != nil {
 		x.pass("bypass", reasonClosed)
@@ -57,17 +59,27 @@ func (x exchange) fetch() {
 	}
 	rd.claims = t.Leader && !x.policy.HideStatus
 	rd.begin = func(v *verdict) { rd.w = x.begin(v, t.Leader, rd.fate) }
+	outdated := false
 	if !rd.leader {
 		rd.limit = x.patience(t.Leader)
 		rd.wants = func(v *verdict) bool {
-			return t.Leader || sameValues(v.vary, f.asked, x.r.Header) && v.excludes(x.r.Header) == ""
+			// Only now are its tags known, by which it may have been purged
+			// before this request came.
+			outdated = x.cache.store.Superseded(t.Gen, since, &object{key: x.q.key}, v.tags)
+			return t.Leader || !outdated && sameValues(v.vary, f.asked, x.r.Header) && v.excludes(x.r.Header) == ""
 		}
 	}
 	if t.Leader {
 		x.end(t, &rd, rd.run())
 		return
 	}
-	x.end(t, &rd, x.follow(&rd))
+	how := x.follow(&rd)
+	if how == refused && outdated && x.outdated < maxOutdated {
+		x.outdated++
+		x.fetch() // joins no such run any more
+		return
+	}
+	x.end(t, &rd, how)
 }
 
 // follow is run for a request that waits for the header of another one's run,
@@ -85,6 +97,10 @@ func (x *exchange) follow(rd *reader) ending {
 	}
 	return rd.run()
 }
+
+// maxOutdated is how often a request looks for another run when the one that it
+// waited for turns out to have begun before a purge.
+const maxOutdated = 3
 
 // stays reports whether the client takes the response that it begins whatever
 // that turns out to be. One that wants a range does not: if there is nothing to

@@ -57,7 +57,17 @@ func (x *exchange) mayJoin(f *engine.Flight[*fill]) bool {
 	if v := x.q.variant; v != nil && f.Gen < v.born {
 		return false
 	}
-	return !x.cache.store.Superseded(f.Gen, x.cache.store.Newest(), &object{key: x.q.key}, nil) && f.State.joinable(x.cache.store.Now(), x.strict)
+	return !x.superseded(f, x.cache.store.Newest()) && f.State.joinable(x.cache.store.Now(), x.strict)
+}
+
+// superseded reports whether what a run brings was purged between its beginning
+// and the generation upTo, as far as its tags are known: until its header has
+// come, those of its URL.
+func (x *exchange) superseded(f *engine.Flight[*fill], upTo uint64) bool {
+	f.State.mu.Lock()
+	tags := f.State.verdict.tags
+	f.State.mu.Unlock()
+	return x.cache.store.Superseded(f.Gen, upTo, &object{key: x.q.key}, append(x.q.key.urlTags(), tags...))
 }
 
 // newFill makes the fill of a flight. It runs on the request's own goroutine,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/textproto"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -109,6 +110,13 @@ type Policy struct {
 	// (RFC 9111 5.2.1). Empty means what is right where the Policy is used:
 	// [IgnoreDirectives] for [Cache.Handler], whose clients are strangers.
 	RequestDirectives RequestDirectives
+
+	// Tags returns the tags of a response by which [Cache.PurgeTag] finds it,
+	// beside those that the response names itself. It is called once for each
+	// response that is stored, must not keep or change what it is given, and
+	// must be safe for concurrent use. The URL is the one that clients ask
+	// for. Nil means none.
+	Tags func(u *url.URL, response http.Header) []string
 
 	// HideStatus leaves the Cache-Status field out of responses. The same
 	// facts remain in the metrics.

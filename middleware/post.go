@@ -33,15 +33,18 @@ func (x *exchange) capture(status int, a *arrival) *capture {
 		return nil // a POST with Vary is too rare to be worth a variant
 	}
 	c := x.cache
-	x.q.key = newKey(x.r, &x.policy)
+	x.q.key = x.key(x.r)
 	x.hash = x.q.key.hash(c.seed)
 	k := &capture{x: x, verdict: v, gen: c.store.Generation()}
+	o := object{key: x.q.key.clone(), private: reasonMethod, metrics: x.route(x.r)}
+	tags, tagCost := o.key.tagged(v.tags)
 	k.place = &engine.Entry[object]{
-		Value: object{key: x.q.key.clone(), private: reasonMethod, metrics: x.route(x.r)},
+		Value: o,
 		Times: engine.NewTimes(c.store.Now(), passFor, 0, 0),
+		Tags:  tags,
 		Gen:   k.gen,
 	}
-	if !c.store.Put(x.hash, k.place, c.store.Overhead()+k.place.Value.key.size(), 0) {
+	if !c.store.Put(x.hash, k.place, c.store.Overhead()+o.key.size()+tagCost, 0) {
 		return nil
 	}
 	return k
@@ -72,5 +75,7 @@ func (k *capture) store(complete bool) {
 	}
 	o := k.place.Value
 	o.private, o.response, o.sharing = "", v.response(k.body), v.sharing
-	c.store.Replace(k.place, &engine.Entry[object]{Value: o, Times: v.times(c.store.Now()), Gen: k.gen}, c.cost(&o))
+	_, tagCost := o.key.tagged(v.tags)
+	e := &engine.Entry[object]{Value: o, Times: v.times(c.store.Now()), Tags: k.place.Tags, Gen: k.gen}
+	c.store.Replace(k.place, e, c.cost(&o)+tagCost)
 }

@@ -90,9 +90,11 @@ func (x *exchange) publish(fl *engine.Flight[*fill], v *verdict, body []byte, re
 			c.store.Release(reserved)
 			return false
 		}
-		o.variant, o.key, hash = vr, key{}, vr.hash
+		o.variant, hash = vr, vr.hash
 	}
-	return c.store.Put(hash, &engine.Entry[object]{Value: o, Times: times, Gen: fl.Gen}, c.cost(&o), reserved)
+	tags, tagCost := o.key.tagged(v.tags)
+	e := &engine.Entry[object]{Value: o, Times: times, Tags: tags, Gen: fl.Gen}
+	return c.store.Put(hash, e, c.cost(&o)+tagCost, reserved)
 }
 
 // cost is what an object with a response takes of the budget.
@@ -155,10 +157,12 @@ func (x *exchange) variantFor(fl *engine.Flight[*fill], v *verdict, times engine
 	}
 	// Put again each time, so that it lives as long as its responses.
 	k := x.q.key.clone()
-	cost := c.store.Overhead() + k.size() + int64(x.policy.MaxVariants)*96 + maxVariantBytes
+	tags, tagCost := k.tagged(nil)
+	cost := c.store.Overhead() + k.size() + tagCost + int64(x.policy.MaxVariants)*96 + maxVariantBytes
 	if !c.store.Put(hash, &engine.Entry[object]{
 		Value: object{key: k, variants: known, metrics: x.route(fl.State.req)},
 		Times: engine.NewTimes(times.Stored, times.Horizon().Sub(times.Stored), 0, 0),
+		Tags:  tags,
 		Gen:   c.store.Generation(),
 	}, cost, 0) {
 		return nil
@@ -185,15 +189,14 @@ func (x *exchange) unfit(fl *engine.Flight[*fill], v *verdict) {
 // remember notes for a while that responses are not shared.
 func (x *exchange) remember(fl *engine.Flight[*fill], why string) {
 	c := x.cache
-	o := object{key: x.q.key.clone(), private: why, metrics: x.route(fl.State.req)}
-	if x.q.variant != nil {
-		o.key, o.variant = key{}, x.q.variant
-	}
+	o := object{key: x.q.key.clone(), variant: x.q.variant, private: why, metrics: x.route(fl.State.req)}
+	tags, tagCost := o.key.tagged(nil)
 	c.store.Put(x.hash, &engine.Entry[object]{
 		Value: o,
 		Times: engine.NewTimes(c.store.Now(), passFor, passMore, 0),
+		Tags:  tags,
 		Gen:   fl.Gen,
-	}, c.store.Overhead()+o.key.size(), 0)
+	}, c.store.Overhead()+o.key.size()+tagCost, 0)
 }
 
 // refresh has the handler run behind a stale response, unless that is being

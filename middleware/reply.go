@@ -66,10 +66,10 @@ func replyOf(w http.ResponseWriter) *reply {
 	}
 }
 
-// start goes on with the exchange on a goroutine of its own. From here on
+// start goes on by serving the request on a goroutine of its own. From here on
 // nothing of the caller's request is used that the caller may change once it
 // has closed the body.
-func (r *reply) start(x *exchange) {
+func (r *reply) start(serve func(*http.Request)) {
 	ctx, cancel := context.WithCancel(context.WithValue(r.req.Context(), replyKey{}, r))
 	r.stream = &stream{ready: make(chan struct{}), cancel: cancel}
 	r.stream.r, r.stream.w = io.Pipe()
@@ -89,8 +89,6 @@ func (r *reply) start(x *exchange) {
 	u := *in.URL
 	in.URL = &u
 	r.in = *in
-	run := *x
-	run.r = &r.in
 	go func() {
 		returned := false
 		defer func() {
@@ -103,7 +101,7 @@ func (r *reply) start(x *exchange) {
 			}
 			r.end(err)
 		}()
-		run.fetch()
+		serve(&r.in)
 		returned = true
 	}()
 }

@@ -136,12 +136,14 @@ func setFields(h http.Header, fields []field) {
 	}
 }
 
+// perValue is what a string costs beside its bytes.
+const perValue = 16
+
 // size is what the response costs: its body, its fields and their slices.
 func (s *response) size() int64 {
 	const (
 		self     = 512 // the structs, the header map and what rounding adds
 		perField = 160 // a field, its slot in the header map, a slice header
-		perValue = 16  // a string header
 	)
 	n := int64(self + cap(s.body))
 	if n > 32<<10 { // large objects take whole pages

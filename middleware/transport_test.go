@@ -382,7 +382,7 @@ func TestTransportApartFromHandler(t *testing.T) {
 	if s := c.Stats(); s.Hits < 2 {
 		t.Errorf("%+v", s)
 	}
-	if err := c.Purge("http://api.internal/a"); err != nil {
+	if err := c.PurgeURL("http://api.internal/a", Hard); err != nil {
 		t.Fatal(err)
 	}
 	if resp, _, _ := ask(rt, "GET", "http://api.internal/a"); resp.Header.Get("Cache-Status") != "freshet; fwd=uri-miss; stored; ttl=60" {

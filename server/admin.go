@@ -17,6 +17,10 @@ import (
 func (s *Server) adminHandler() http.Handler {
 	guarded := http.NewServeMux()
 	guarded.HandleFunc("GET /metrics", s.serveMetrics)
+	// A page in a browser on this machine could send a request, without being
+	// able to read the answer.
+	sameSite := http.NewCrossOriginProtection()
+	guarded.Handle("POST /api/purge", sameSite.Handler(http.HandlerFunc(s.servePurge)))
 	if s.opts.Debug != nil {
 		guarded.Handle("/debug/", s.opts.Debug)
 	}

@@ -321,7 +321,7 @@ func TestEveryFieldHasAKey(t *testing.T) {
 	f(Config{}, len(configFields), 1)
 	f(Upstream{}, len(upstreamFields)+1, 0) // the name is the key itself
 	f(Route{}, len(routeFields), 0)
-	f(cachemw.Policy{}, len(policyFields), 0)
+	f(cachemw.Policy{}, len(policyFields), 1) // Tags is a function
 	f(cachemw.Query{}, len(queryFields), 0)
 	// The rest of a policy's fields are words, flags and one with its own parts.
 	if got, want := len(policyParts(cachemw.Policy{})), len(policyFields)-2; got != want {
