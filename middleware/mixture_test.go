@@ -2,6 +2,8 @@ package middleware
 
 import (
 	"fmt"
+	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -77,22 +79,57 @@ func (o *mixture) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Requests of every kind at once: nobody gets what is another's, and nobody
 // who was told of a write gets what was there before it.
 func TestMixture(t *testing.T) {
-	o := &mixture{}
-	c := newCache(t, Options{})
-	h := c.Handler(Policy{RequestDirectives: HonourDirectives, SoftTimeout: time.Millisecond})(o)
+	for face, mount := range map[string]func(*Cache, Policy, http.Handler) http.Handler{
+		"Handler": func(c *Cache, p Policy, o http.Handler) http.Handler { return c.Handler(p)(o) },
+		"Transport": func(c *Cache, p Policy, o http.Handler) http.Handler {
+			return throughClient(c.Transport(p, inMemory(o)))
+		},
+	} {
+		t.Run(face, func(t *testing.T) {
+			o := &mixture{}
+			c := newCache(t, Options{})
+			mixAll(t, mount(c, Policy{RequestDirectives: HonourDirectives, SoftTimeout: time.Millisecond}, o), o)
+			if s := c.Stats(); s.Hits+s.Stale == 0 || s.Coalesced == 0 || s.OriginCalls != uint64(o.calls.Load()) {
+				t.Errorf("%+v, %d calls", s, o.calls.Load())
+			}
+		})
+	}
+}
+
+// throughClient is a handler that makes the request again through rt.
+func throughClient(rt http.RoundTripper) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		out := r.Clone(r.Context())
+		out.RequestURI, out.Host = "", ""
+		out.URL.Scheme, out.URL.Host = "http", "a.example"
+		if r.Method != http.MethodPost {
+			out.Body = nil
+		}
+		resp, err := rt.RoundTrip(out)
+		if err != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		defer resp.Body.Close()
+		maps.Copy(w.Header(), resp.Header)
+		w.WriteHeader(resp.StatusCode)
+		if _, err := io.Copy(w, resp.Body); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+	})
+}
+
+func mixAll(t *testing.T, h http.Handler, o *mixture) {
 	var wg sync.WaitGroup
 	for g := range 64 {
 		wg.Go(func() {
 			rnd := rand.New(rand.NewPCG(uint64(g), 1))
-			for range 150 {
+			for range 40 {
 				mixOnce(t, rnd, h, o)
 			}
 		})
 	}
 	wg.Wait()
-	if s := c.Stats(); s.Hits+s.Stale == 0 || s.Coalesced == 0 || s.OriginCalls != uint64(o.calls.Load()) {
-		t.Errorf("%+v, %d calls", s, o.calls.Load())
-	}
 }
 
 func mixOnce(t *testing.T, rnd *rand.Rand, h http.Handler, o *mixture) {

@@ -103,7 +103,9 @@ type Policy struct {
 	Query Query
 
 	// Headers names request fields whose values are part of the key, beside
-	// those that the response names in Vary.
+	// those that the response names in Vary. With Authorization or Cookie
+	// among them each of their values has responses of its own, and the rules
+	// that keep requests with them from what is stored do not apply.
 	Headers []string
 
 	// RequestDirectives says whether the Cache-Control of requests counts
