@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"os"
-	"runtime/metrics"
 	"sync"
 	"time"
 
@@ -43,7 +41,8 @@ func collector() error {
 	for id := ids; id > 0; id-- { // until it is full
 		ask(w, r, id)
 	}
-	before, gcBefore, hitsBefore := usage(), gcTime(), cache.Stats()
+	gcBefore, allBefore := proc.Collector()
+	hitsBefore := cache.Stats()
 	end := time.Now().Add(8 * time.Second)
 	var clients sync.WaitGroup
 	for i := range 2 {
@@ -58,26 +57,12 @@ func collector() error {
 		})
 	}
 	clients.Wait()
-	cpu, s := usage()-before, cache.Stats()
+	gc, all := proc.Collector()
+	s := cache.Stats()
 	hits, misses := s.Hits-hitsBefore.Hits, s.Misses-hitsBefore.Misses
-	share := float64(gcTime()-gcBefore) / float64(cpu)
+	share := float64(gc-gcBefore) / float64(all-allBefore)
 	report("garbage collection, full cache, both cores asking", "less than 5 % of CPU",
 		fmt.Sprintf("%.1f %%; %d requests/s, %.0f %% hits, %d entries, %d MiB", 100*share, (hits+misses)/8,
 			100*float64(hits)/float64(max(hits+misses, 1)), s.Entries, s.Bytes>>20), share < 0.05)
 	return cache.Close()
-}
-
-// usage is the CPU time of this process so far.
-func usage() time.Duration {
-	u, err := proc.Read(os.Getpid())
-	if err != nil {
-		panic(err) // there is no measuring without /proc
-	}
-	return u.CPU
-}
-
-func gcTime() time.Duration {
-	gc := []metrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}}
-	metrics.Read(gc)
-	return time.Duration(gc[0].Value.Float64() * float64(time.Second))
 }

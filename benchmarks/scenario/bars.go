@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -42,7 +43,7 @@ func (res *results) poolBars() (bars []bar) {
 			claim += ", TLS"
 		}
 		bars = append(bars, bar{claim, "mean latency 50 to 70 % lower than with the default client",
-			fmt.Sprintf("%s instead of %s: %.0f %% lower; good answers %.0f/s instead of %.0f/s", short(b), short(a), 100*less,
+			fmt.Sprintf("%s instead of %s: %.0f %% lower; good answers %.0f/s instead of %.0f/s", short(b), short(a), math.Round(100*less)+0, // not -0
 				pool.Load.GoodPerSecond(), naive.Load.GoodPerSecond()), less >= 0.5})
 	}
 	return bars

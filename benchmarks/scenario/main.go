@@ -40,15 +40,19 @@ func run(args []string) error {
 	out := fs.String("out", "benchmarks/results", "`folder` for the table, the chart and the numbers")
 	scale := fs.Float64("scale", 1, "`factor` on all durations; results of less than 1 are no results")
 	count := fs.Int("turns", 3, "how `often` stages are measured; the median counts")
-	only := fs.Bool("report", false, "write the table and the chart from the numbers of an earlier run")
+	only := fs.String("only", "", "measure this `stage` only, such as pool, and print to standard error; nothing is written")
+	report := fs.Bool("report", false, "write the table and the chart from the numbers of an earlier run")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
 	if fs.NArg() > 0 || *scale <= 0 || *scale > 10 || *count < 1 || *count > 99 {
 		return fmt.Errorf("arguments %q: see -help", args)
 	}
-	if *only {
+	switch {
+	case *report:
 		return rewrite(*out)
+	case *only != "":
+		return runOnly(*only, *scale)
 	}
 	return runAll(*out, *scale, *count)
 }

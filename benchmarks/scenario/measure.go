@@ -23,7 +23,8 @@ type row struct {
 
 	Load         load.Result
 	CPU          float64 // processors that the service used
-	GC           float64 // share of that
+	OthersCPU    float64 // processors that upstreams and load generator used
+	GC           float64 // share of the garbage collector in that
 	PeakRSS      int64
 	RSS          []int64 // each second
 	Goroutines   int     // at most
@@ -111,6 +112,7 @@ func newSetup(st stage, places int) (*setup, error) {
 type counts struct {
 	at        time.Time
 	usage     proc.Usage
+	others    time.Duration // CPU time of the upstreams
 	service   serviceStats
 	upstreams []slow.Stats
 }
@@ -125,6 +127,11 @@ func (s *setup) count() (c counts, err error) {
 			return c, fmt.Errorf("upstream: %w", err)
 		}
 		c.upstreams = append(c.upstreams, stats)
+		usage, err := proc.Read(u.pid())
+		if err != nil {
+			return c, err
+		}
+		c.others += usage.CPU
 	}
 	c.at = time.Now()
 	c.usage, err = proc.Read(s.service.pid())
@@ -167,8 +174,12 @@ func (s *setup) phase(p phase, seed uint64) (r row, err error) {
 		return r, err
 	}
 	after, err := s.count()
+	if err = errors.Join(err, c.stop()); err != nil {
+		return r, err
+	}
+	after.others += c.cmd.ProcessState.UserTime() + c.cmd.ProcessState.SystemTime()
 	r.add(before, after)
-	return r, errors.Join(err, c.stop())
+	return r, nil
 }
 
 // watchMemory notes the service's memory each second until it is told to end.
@@ -195,10 +206,11 @@ func (s *setup) watchMemory() (end func() []int64) {
 
 // add fills in what the counters say.
 func (r *row) add(before, after counts) {
-	cpu := after.usage.CPU - before.usage.CPU
-	r.CPU = cpu.Seconds() / after.at.Sub(before.at).Seconds()
-	if cpu > 0 {
-		r.GC = float64(after.service.GC-before.service.GC) / float64(cpu)
+	seconds := after.at.Sub(before.at).Seconds()
+	r.CPU = (after.usage.CPU - before.usage.CPU).Seconds() / seconds
+	r.OthersCPU = (after.others - before.others).Seconds() / seconds
+	if busy := after.service.Busy - before.service.Busy; busy > 0 {
+		r.GC = float64(after.service.GC-before.service.GC) / float64(busy)
 	}
 	r.PeakRSS = after.usage.PeakRSS
 	a, b := after.service, before.service

@@ -48,10 +48,15 @@ const (
 	phaseProcessors = "4 x processors"
 )
 
+// both are the loads that most stages get.
+func both(scale float64) (lightly, fully phase) {
+	return phase{Name: phaseLight, Rate: light, Duration: scaled(4, scale)},
+		phase{Name: phaseOffered, Rate: offered, Duration: scaled(7, scale)}
+}
+
 // turns are the stages that are measured several times, in turn.
 func turns(scale float64) []stage {
-	lightly := phase{Name: phaseLight, Rate: light, Duration: scaled(4, scale)}
-	fully := phase{Name: phaseOffered, Rate: offered, Duration: scaled(8, scale)}
+	lightly, fully := both(scale)
 	return []stage{
 		{Name: "naive", Phases: []phase{lightly}},
 		{Name: "naive", Phases: []phase{fully}},
@@ -60,15 +65,11 @@ func turns(scale float64) []stage {
 		{Name: "side by side", SideBySide: true, Phases: []phase{lightly}},
 		{Name: "side by side", SideBySide: true, Phases: []phase{fully}},
 		{Name: "limiter", Limited: true, Phases: []phase{fully}},
-		{Name: "naive", TLS: true, Phases: []phase{fully}},
-		{Name: "pool", Pool: true, TLS: true, Phases: []phase{fully}},
-		{Name: "naive", LogNormal: true, Phases: []phase{lightly}},
-		{Name: "side by side", SideBySide: true, LogNormal: true, Phases: []phase{lightly}},
 	}
 }
 
-// once are the stages that are measured once: those whose caches must be warmed
-// take long, and handshakes under light load do not vary.
+// once are the stages that are measured once, since the whole must end in some
+// minutes and caches take long to warm.
 func once(scale float64) []stage {
 	cold := phase{Name: phaseOffered, Rate: offered, Duration: scaled(20, scale)}
 	warm := phase{Name: phaseWarm, Rate: offered, Duration: scaled(8, scale)}
@@ -84,10 +85,14 @@ func once(scale float64) []stage {
 	logNormal := all
 	logNormal.LogNormal = true
 	logNormal.Phases = []phase{cold}
-	lightly := phase{Name: phaseLight, Rate: light, Duration: scaled(4, scale)}
+	lightly, fully := both(scale)
 	return []stage{
 		{Name: "naive", TLS: true, Phases: []phase{lightly}},
 		{Name: "pool", Pool: true, TLS: true, Phases: []phase{lightly}},
+		{Name: "naive", TLS: true, Phases: []phase{fully}},
+		{Name: "pool", Pool: true, TLS: true, Phases: []phase{fully}},
+		{Name: "naive", LogNormal: true, Phases: []phase{lightly}},
+		{Name: "side by side", SideBySide: true, LogNormal: true, Phases: []phase{lightly}},
 		{Name: "cache", Cache: true, Phases: []phase{cold, sweep(2000), warm}},
 		all, logNormal,
 	}
@@ -102,7 +107,7 @@ func overload(capacity, scale float64) []stage {
 	behind := int(upstreamCapacity * slowest)
 	places := placesFor(upstreamCapacity)
 	p := []phase{{Name: phaseOverload, Rate: 4 * upstreamCapacity, Duration: scaled(60, scale)}}
-	q := []phase{{Name: phaseProcessors, Rate: 4 * capacity, Duration: scaled(20, scale)}}
+	q := []phase{{Name: phaseProcessors, Rate: 4 * capacity, Duration: scaled(15, scale)}}
 	return []stage{
 		{Name: "naive", Phases: p, UpstreamPlaces: behind},
 		{Name: "limiter", Limited: true, Phases: p, UpstreamPlaces: behind, Places: places},

@@ -64,8 +64,8 @@ func (res *results) arguments() string {
 
 func (res *results) section(b *strings.Builder, title, text string, phases ...string) {
 	fmt.Fprintf(b, "\n## %s\n\n%s\n\n", title, text)
-	b.WriteString("| stage | offered/s | good/s | refused | failed | mean | p50 | p95 | p99 | means of all turns | CPU, cores | GC | peak RSS | goroutines | dialled | reuse | hit ratio | upstream calls per good answer |\n")
-	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| stage | offered/s | good/s | refused | failed | mean | p50 | p95 | p99 | means of all turns | cores | cores of the others | GC | peak RSS | goroutines | dialled | reuse | hit ratio | upstream calls per good answer |\n")
+	b.WriteString(strings.Repeat("|---", 19) + "|\n")
 	for _, w := range res.kinds(phases...) {
 		r := res.median(w)
 		l := &r.Load
@@ -78,10 +78,10 @@ func (res *results) section(b *strings.Builder, title, text string, phases ...st
 			means = append(means, short(turn.Load.Latency.Mean))
 		}
 		share := func(n int) string { return percent(float64(n) / float64(max(l.Due, 1))) }
-		fmt.Fprintf(b, "| %v | %.0f | %.0f | %s | %s | %s | %s | %s | %s | %s | %.2f | %s | %s | %d | %d | %s | %s | %.2f |\n", w, r.Rate,
+		fmt.Fprintf(b, "| %v | %.0f | %.0f | %s | %s | %s | %s | %s | %s | %s | %.2f | %.2f | %s | %s | %d | %d | %s | %s | %.2f |\n", w, r.Rate,
 			l.GoodPerSecond(), share(l.Refused), share(l.Wrong+l.Failed+l.Unanswered),
 			short(l.Latency.Mean), short(l.Latency.P50), short(l.Latency.P95), short(l.Latency.P99), strings.Join(means, ", "),
-			r.CPU, percent(r.GC), mib(r.PeakRSS), r.Goroutines, r.Dialled, percent(r.Reuse()), hits, r.CallsPerRequest())
+			r.CPU, r.OthersCPU, percent(r.GC), mib(r.PeakRSS), r.Goroutines, r.Dialled, percent(r.Reuse()), hits, r.CallsPerRequest())
 	}
 }
 

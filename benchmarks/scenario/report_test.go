@@ -158,7 +158,7 @@ func TestRowCounts(t *testing.T) {
 	before := counts{at: at, usage: proc.Usage{CPU: time.Second}, upstreams: []slow.Stats{{Requests: 5, Connections: 5}, {}}}
 	after := counts{at: at.Add(2 * time.Second), usage: proc.Usage{CPU: 2 * time.Second, PeakRSS: 7},
 		upstreams: []slow.Stats{{Requests: 105, Connections: 15, Peak: 9}, {Requests: 100, Connections: 10}},
-		service:   serviceStats{Pages: 100, PageTime: 100 * time.Second, SlowestCalls: 50 * time.Second, Hits: 60, Requests: 100, GC: 100 * time.Millisecond}}
+		service:   serviceStats{Pages: 100, PageTime: 100 * time.Second, SlowestCalls: 50 * time.Second, Hits: 60, Requests: 100, GC: 100 * time.Millisecond, Busy: time.Second}}
 	var r row
 	r.Load.Good = 50
 	r.add(before, after)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -51,6 +52,22 @@ func runAll(folder string, scale float64, count int) error {
 	return res.write(folder)
 }
 
+// runOnly measures one stage under each of its loads, for a look at it. The
+// limiter gets the places that it has where the upstreams are the bottleneck.
+func runOnly(name string, scale float64) error {
+	res := results{Places: placesFor(upstreamCapacity)}
+	var found []stage
+	for _, st := range slices.Concat(turns(scale), once(scale), overload(upstreamCapacity, scale)) {
+		if st.Name == name {
+			found = append(found, st)
+		}
+	}
+	if len(found) == 0 {
+		return fmt.Errorf("-only %q: no such stage", name)
+	}
+	return res.measure(found)
+}
+
 func (res *results) measure(stages []stage) error {
 	for _, st := range stages {
 		rows, err := measure(st, res.Places)
@@ -59,8 +76,8 @@ func (res *results) measure(stages []stage) error {
 		}
 		for i := range rows {
 			r := &rows[i]
-			fmt.Fprintf(os.Stderr, "%-25v %-14s good %6.0f/s, mean %s, p95 %s, %.2f cores, %d MiB\n", r.which(), r.Phase,
-				r.Load.GoodPerSecond(), short(r.Load.Latency.Mean), short(r.Load.Latency.P95), r.CPU, r.PeakRSS>>20)
+			fmt.Fprintf(os.Stderr, "%-25v %-14s good %6.0f/s, mean %s, p95 %s, %.2f cores (others %.2f), %d MiB\n", r.which(), r.Phase,
+				r.Load.GoodPerSecond(), short(r.Load.Latency.Mean), short(r.Load.Latency.P95), r.CPU, r.OthersCPU, r.PeakRSS>>20)
 		}
 		res.Rows = append(res.Rows, rows...)
 	}

@@ -11,12 +11,12 @@ import (
 	"net"
 	"net/http"
 	"runtime"
-	"runtime/metrics"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-chi/chi/v5"
 
+	"github.com/freshet-go/freshet/benchmarks/internal/proc"
 	"github.com/freshet-go/freshet/cachefetch"
 	cachemw "github.com/freshet-go/freshet/middleware"
 )
@@ -35,7 +35,7 @@ type serviceConfig struct {
 type serviceStats struct {
 	PeakGoroutines            int
 	ServerErrors              uint64        // that net/http's server has logged
-	GC                        time.Duration // CPU time of the garbage collector
+	GC, Busy                  time.Duration // CPU time of the garbage collector and altogether, as proc.Collector has them
 	Requests, Hits, Coalesced uint64        // of the cache
 
 	Pages        uint64        // made, not cached
@@ -144,13 +144,13 @@ func (s *service) watch() {
 
 // stats returns the numbers, and begins the peak anew.
 func (s *service) stats() serviceStats {
-	gc := []metrics.Sample{{Name: "/cpu/classes/gc/total:cpu-seconds"}}
-	metrics.Read(gc)
+	gc, busy := proc.Collector()
 	now := runtime.NumGoroutine()
 	v := serviceStats{
 		ServerErrors:   s.serverErrors.n.Load(),
 		PeakGoroutines: max(now, int(s.peakGoroutines.Swap(0))),
-		GC:             time.Duration(gc[0].Value.Float64() * float64(time.Second)),
+		GC:             gc,
+		Busy:           busy,
 		Pages:          uint64(s.pages.Load()),
 		PageTime:       time.Duration(s.pageTime.Load()),
 		SlowestCalls:   time.Duration(s.slowest.Load()),
