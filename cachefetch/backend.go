@@ -17,6 +17,9 @@ var ErrMiss = errors.New("cachefetch: not in the backend")
 // A backend that is slow, down, or returns garbage costs time and hits,
 // nothing else.
 //
+// The clocks of processes that share a backend must not be more than a second
+// apart: they read nothing of each other's latest values then.
+//
 // A Backend may also implement [Versions], [Invalidations] and [Lease]; a
 // wrapper that adds none of their methods hides them. Package backendtest
 // proves an implementation.
@@ -105,7 +108,8 @@ type Invalidations interface {
 // several processes shows that it is loading a key, so that the others wait a
 // little for its value and do not load it too. It saves work, and nothing
 // relies on it: a lease that cannot be had, is lost, or is had by two costs one
-// more load.
+// more load. FetchMany takes none: its other keys would wait too, or two
+// processes for each other.
 //
 // Redis does it by SET NX PX, and a script that deletes the key if it holds
 // the token.

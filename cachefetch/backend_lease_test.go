@@ -138,3 +138,45 @@ func TestLeaseWaiterLeaves(t *testing.T) {
 		}
 	})
 }
+
+// Two processes that each load what the other waits for would wait for each
+// other: FetchMany does not wait.
+func TestLeaseNotForMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backendtest.Memory)
+		for _, key := range []string{"v:a", "v:b"} {
+			if _, err := b.Acquire(t.Context(), key, time.Hour); err != nil {
+				t.Fatal(err)
+			}
+		}
+		start := time.Now()
+		results, err := node(t, b).FetchMany(t.Context(), []string{"a", "b", "c"}, func(_ context.Context, keys []string) (map[string]string, error) {
+			return map[string]string{"a": "Alice", "b": "Bob", "c": "Carol"}, nil
+		})
+		if err != nil || results[1].Value != "Bob" {
+			t.Errorf("got %+v, %v", results, err)
+		}
+		if took := time.Since(start); took != 0 {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+// What is not written, because a Set has come meanwhile, gives its lease back
+// all the same.
+func TestLeaseOfOutdatedLoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backendtest.Memory)
+		c := node(t, b)
+		var loads atomic.Int32
+		go c.Fetch(t.Context(), "a", slowly(&loads, "old", nil, time.Second))
+		time.Sleep(time.Second / 2)
+		if err := c.Set(t.Context(), "a", "new"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if token, err := b.Acquire(t.Context(), "v:a", time.Hour); token == "" || err != nil {
+			t.Errorf("the lease is still held: %v", err)
+		}
+	})
+}

@@ -72,5 +72,8 @@ func (o *Options[V]) checkBackend(bad func(field string, value any, why string))
 	}
 	if o.Codec == nil {
 		o.Codec = defaultCodec[V]()
+		if _, isJSON := o.Codec.(JSONCodec[V]); isJSON && writesNothing[V]() {
+			bad("Codec", o.Codec, "encoding/json would lose all of the value: set a Codec, or export its fields")
+		}
 	}
 }

@@ -127,7 +127,7 @@ func (c *Cache[V]) Fetch(ctx context.Context, key string, load func(context.Cont
 		return e.Value.value, e.Value.err
 	}
 	// Outlined, so that a hit needs no memory for what follows.
-	return c.fetchSimply(ctx, lookup[V]{hash, key, e}, now, load)
+	return c.fetchSimply(ctx, lookup[V]{hash: hash, key: key, old: e}, now, load)
 }
 
 func (c *Cache[V]) fetchSimply(ctx context.Context, l lookup[V], now engine.Instant, load func(context.Context) (V, error)) (V, error) {
@@ -150,7 +150,7 @@ func (c *Cache[V]) FetchItem(ctx context.Context, key string, load LoadFunc[V]) 
 		c.stats.hit(hash)
 		return Result[V]{Value: e.Value.value, Source: Fresh, Age: now.Sub(e.Times.Stored)}, nil
 	}
-	return c.fetch(ctx, lookup[V]{hash, key, e}, now, load)
+	return c.fetch(ctx, lookup[V]{hash: hash, key: key, old: e}, now, load)
 }
 
 // plain reports whether e is returned without anything else to be done: it is
@@ -207,8 +207,9 @@ func (c *Cache[V]) SetItem(ctx context.Context, key string, it Item[V]) error {
 // contexts have ended by then.
 const closeTimeout = 5 * time.Second
 
-// Close ends all loads, waits up to five seconds for refreshes to return, and
-// frees the values. Its error says that some did not. Close may be called more
+// Close ends all loads, waits up to five seconds for refreshes to return, up to
+// two for what is queued for Options.Backend to be written, and frees the
+// values. Its error says that some refreshes did not return. Close may be called more
 // than once, and concurrently with all other methods, which return ErrClosed
 // from then on.
 func (c *Cache[V]) Close() error {

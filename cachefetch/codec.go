@@ -1,7 +1,9 @@
 package cachefetch
 
 import (
+	"encoding"
 	"encoding/json"
+	"reflect"
 )
 
 // A Codec turns values into bytes for a [Backend], and back. Its methods are
@@ -75,4 +77,31 @@ func defaultCodec[V any]() Codec[V] {
 		}
 	}
 	return JSONCodec[V]{}
+}
+
+// writesNothing reports whether encoding/json would write of a V nothing that
+// it can be read from again: it is a struct without exported fields, or not
+// what JSON has. Other losses are up to JSONCodec's documentation.
+func writesNothing[V any]() bool {
+	t := reflect.TypeFor[V]()
+	for _, marshaler := range []reflect.Type{reflect.TypeFor[json.Marshaler](), reflect.TypeFor[encoding.TextMarshaler]()} {
+		if t.Implements(marshaler) || reflect.PointerTo(t).Implements(marshaler) {
+			return false
+		}
+	}
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	switch t.Kind() {
+	case reflect.Chan, reflect.Func, reflect.UnsafePointer, reflect.Complex64, reflect.Complex128:
+		return true
+	case reflect.Struct:
+		for _, f := range reflect.VisibleFields(t) {
+			if f.IsExported() {
+				return false
+			}
+		}
+		return t.NumField() > 0
+	}
+	return false
 }

@@ -2,7 +2,9 @@ package cachefetch
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 )
 
 func TestDefaultCodec(t *testing.T) {
@@ -18,6 +20,36 @@ func TestDefaultCodec(t *testing.T) {
 			t.Errorf("default codec %s, want %s", got, want)
 		}
 	}
+}
+
+// That JSON would lose all of a value is found when the cache is made.
+func TestJSONCodecThatLosesAll(t *testing.T) {
+	type hidden struct{ name string }
+	type shown struct{ Name string }
+	type embedded struct{ shown }
+	type empty struct{}
+	for name, got := range map[string]struct{ nothing, want bool }{
+		"hidden":      {writesNothing[hidden](), true},
+		"pointer":     {writesNothing[*hidden](), true},
+		"channel":     {writesNothing[chan int](), true},
+		"shown":       {writesNothing[shown](), false},
+		"embedded":    {writesNothing[embedded](), false},
+		"empty":       {writesNothing[empty](), false},
+		"time":        {writesNothing[time.Time](), false},
+		"pointer to":  {writesNothing[*time.Time](), false},
+		"number":      {writesNothing[int](), false},
+		"any":         {writesNothing[any](), false},
+		"of pointers": {writesNothing[[]*hidden](), false}, // is not looked into
+	} {
+		if got.nothing != got.want {
+			t.Errorf("%s: %v, want %v", name, got.nothing, got.want)
+		}
+	}
+	_, err := New(Options[hidden]{MaxBytes: 1 << 20, Backend: new(fakeBackend)})
+	if err == nil || !strings.Contains(err.Error(), "Options.Codec") {
+		t.Errorf("New: %v", err)
+	}
+	_ = hidden{name: "is used"}
 }
 
 func TestJSONCodec(t *testing.T) {

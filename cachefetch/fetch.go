@@ -14,6 +14,8 @@ type lookup[V any] struct {
 	hash uint64
 	key  string
 	old  *entry[V] // in whatever state, or nil
+
+	together bool // with others, which would wait if this one's load waited for a lease
 }
 
 // A loadOf returns the load of a key, and what is to be called when it is over

@@ -113,7 +113,7 @@ func newL2[V any](cfg l2Config[V]) *l2[V] {
 // backend has said that there is nothing.
 func (l *l2[V]) lookup(ctx context.Context, key string) (r *record[V], absent bool) {
 	name := l.prefix + valueName + key
-	if r, queued := l.queue.pending(name); queued {
+	if r, ok := l.queue.pending(name); ok {
 		now := time.Now()
 		if r == nil || r.horizon() <= now.UnixNano() || l.purged(key, r.tags, r.stamp) ||
 			!l.superseded.of(now, maphash.String(l.seed, name)).allowsOwn(r.stamp) {
@@ -181,7 +181,7 @@ func (l *l2[V]) remove(key string, stamp int64, c claim, final bool) <-chan stru
 func (l *l2[V]) supersede(p purge, received int64) {
 	name := l.prefix + valueName + p.name
 	l.superseded.add(time.Now(), maphash.String(l.seed, name), p.bound(received), true)
-	if r, queued := l.queue.pending(name); queued && r != nil {
+	if r, ok := l.queue.pending(name); ok && r != nil {
 		// Perhaps being written at this moment. If what is queued is newer,
 		// this changes nothing.
 		l.enqueue(&op[V]{key: name, stamp: received})
@@ -192,13 +192,18 @@ func (l *l2[V]) supersede(p purge, received int64) {
 func (l *l2[V]) enqueue(o *op[V]) <-chan struct{} {
 	o.queued, o.done = time.Now(), make(chan struct{})
 	o.hash = maphash.String(l.seed, o.key)
-	switch {
-	case o.kind == opValue && o.record != nil && !l.superseded.of(o.queued, o.hash).allowsOwn(o.stamp):
-		close(o.done) // a load that began before a delete that is done
-		l.release(o.claim)
-	case !l.queue.put(o):
+	placed := outdated // a load that began before a delete that is done
+	if o.kind != opValue || o.record == nil || l.superseded.of(o.queued, o.hash).allowsOwn(o.stamp) {
+		placed = l.queue.put(o)
+	}
+	if placed == refused {
 		l.lose(o)
+	}
+	if placed != queued {
 		close(o.done)
+		if o.kind != opNote {
+			l.release(o.claim)
+		}
 	}
 	return o.done
 }

@@ -21,25 +21,39 @@ type claim struct {
 	absent bool   // the backend has nothing under the key
 }
 
-// readOrClaim returns what the second level has of key, if it is wanted, or
+// read returns what the second level has of key, if it is wanted, or nil.
+func (l *l2[V]) read(ctx context.Context, key string, wanted func(*record[V]) bool) (*record[V], claim) {
+	return l.counted(l.look(ctx, key, wanted))
+}
+
+// readOrClaim is read, but if there is nothing that is wanted it also returns
 // a claim to load it. If another process is loading it, it waits for that, as
 // long as Options.LeaseWait at most; then the caller loads it too, without a
 // lease. A lease that cannot be asked for does not delay anything.
 func (l *l2[V]) readOrClaim(ctx context.Context, key string, wanted func(*record[V]) bool) (*record[V], claim) {
+	r, c := l.look(ctx, key, wanted)
+	if r == nil && l.leases != nil {
+		r, c = l.waitOrClaim(ctx, key, c, wanted)
+	}
+	return l.counted(r, c)
+}
+
+func (l *l2[V]) look(ctx context.Context, key string, wanted func(*record[V]) bool) (*record[V], claim) {
 	r, absent := l.lookup(ctx, key)
 	if r != nil && wanted(r) {
-		l.hits.Add(1)
 		return r, claim{}
 	}
-	c := claim{absent: absent}
-	if l.leases != nil {
-		if r, c = l.waitOrClaim(ctx, key, c, wanted); r != nil {
-			l.hits.Add(1)
-			return r, claim{}
-		}
+	return nil, claim{absent: absent}
+}
+
+// counted counts r as a hit, or a miss.
+func (l *l2[V]) counted(r *record[V], c claim) (*record[V], claim) {
+	if r != nil {
+		l.hits.Add(1)
+	} else {
+		l.misses.Add(1)
 	}
-	l.misses.Add(1)
-	return nil, c
+	return r, c
 }
 
 // waitOrClaim gets the lease of key, or waits for what its holder writes.
@@ -56,12 +70,12 @@ func (l *l2[V]) waitOrClaim(ctx context.Context, key string, c claim, wanted fun
 		}
 		// With the lease too: its last holder may have written since the
 		// look before.
-		r, absent := l.lookup(ctx, key)
-		if r != nil && wanted(r) {
+		r, again := l.look(ctx, key, wanted)
+		if r != nil {
 			l.release(c)
 			return r, claim{}
 		}
-		c.absent = absent
+		c.absent = again.absent
 		if c.token != "" || ctx.Err() != nil {
 			return nil, c
 		}

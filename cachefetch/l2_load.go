@@ -44,7 +44,11 @@ func (c *Cache[V]) askL2(f *flight[V], l lookup[V], old *entry[V]) (*entry[V], l
 		return nil, l2Load[V]{}
 	}
 	var stale *record[V]
-	r, claim := c.l2.readOrClaim(f.Context, l.key, func(r *record[V]) bool {
+	ask := c.l2.readOrClaim
+	if l.together {
+		ask = c.l2.read
+	}
+	r, claim := ask(f.Context, l.key, func(r *record[V]) bool {
 		if old != nil && r.stamp < old.Value.stamp {
 			return false // the newest wins
 		}

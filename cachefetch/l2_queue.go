@@ -63,17 +63,23 @@ func newQueue[V any](maxOps int, maxBytes int64) *queue[V] {
 	return q
 }
 
-// put queues o in place of what is queued for its key, and reports whether it
-// could: not if the queue is full or closed. A change that is older than what
-// is queued or was just made counts as made. If there is no room for a value
+// A placing is what put did with an op.
+type placing uint8
+
+const (
+	queued   placing = iota
+	outdated         // something newer is queued, or was made: there is nothing to do
+	refused          // the queue is full or closed
+)
+
+// put queues o in place of what is queued for its key. If there is no room for a value
 // that was set, there may be for the removal of the one before it.
-func (q *queue[V]) put(o *op[V]) bool {
+func (q *queue[V]) put(o *op[V]) placing {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.slots[o.key]
 	if !q.boundLocked(o.hash, s).allowsOwn(o.stamp) {
-		close(o.done)
-		return true
+		return outdated
 	}
 	var old *op[V]
 	if s != nil {
@@ -84,12 +90,12 @@ func (q *queue[V]) put(o *op[V]) bool {
 	if !q.fitsLocked(o, old) {
 		q.drops++
 		if q.closed || old == nil && (o.record == nil || !o.final) {
-			return false
+			return refused
 		}
 		// In place of what is queued, a removal is taken in any case: else
 		// that would be made, and read meanwhile.
 		if o.record = nil; !q.fitsLocked(o, old) && old == nil {
-			return false
+			return refused
 		}
 	}
 	q.ops++
@@ -112,7 +118,7 @@ func (q *queue[V]) put(o *op[V]) bool {
 			q.readyLocked(s)
 		}
 	}
-	return true
+	return queued
 }
 
 // fitsLocked sets the cost of o and reports whether there is room for it in

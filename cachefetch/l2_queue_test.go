@@ -17,7 +17,7 @@ func newOp(key string, stamp int64, value string) *op[string] {
 	return o
 }
 
-func wantPut(t *testing.T, q *queue[string], o *op[string], want bool) {
+func wantPut(t *testing.T, q *queue[string], o *op[string], want placing) {
 	t.Helper()
 	if got := q.put(o); got != want {
 		t.Errorf("put(%q, stamp %d) = %v, want %v", o.key, o.stamp, got, want)
@@ -65,12 +65,12 @@ func wantDrained(t *testing.T, q *queue[string], want ...string) {
 func TestQueueNewestWins(t *testing.T) {
 	q := newQueue[string](10, 1<<20)
 	first, second, late := newOp("a", 2, "a2"), newOp("a", 3, "a3"), newOp("a", 1, "a1")
-	wantPut(t, q, first, true)
-	wantPut(t, q, newOp("b", 9, ""), true)
-	wantPut(t, q, second, true)
-	wantPut(t, q, late, true)
-	if !isDone(first) || isDone(second) || !isDone(late) {
-		t.Error("what was replaced, and what came late, must be done; the newest must not")
+	wantPut(t, q, first, queued)
+	wantPut(t, q, newOp("b", 9, ""), queued)
+	wantPut(t, q, second, queued)
+	wantPut(t, q, late, outdated)
+	if !isDone(first) || isDone(second) {
+		t.Error("what was replaced must be done; the newest must not")
 	}
 	if r, ok := q.pending("a"); !ok || r.value != "a3" {
 		t.Errorf("pending(a) = %+v, %v", r, ok)
@@ -90,11 +90,11 @@ func TestQueueNewestWins(t *testing.T) {
 // While a change is made, one of the same key waits, and is made after it.
 func TestQueueOneOfAKeyAtATime(t *testing.T) {
 	q := newQueue[string](10, 1<<20)
-	wantPut(t, q, newOp("a", 1, "a1"), true)
+	wantPut(t, q, newOp("a", 1, "a1"), queued)
 	o := q.take()
-	wantPut(t, q, newOp("a", 3, "a3"), true)
-	wantPut(t, q, newOp("a", 2, "a2"), true) // older than what waits
-	wantPut(t, q, newOp("a", 0, "a0"), true) // older than what is being made
+	wantPut(t, q, newOp("a", 3, "a3"), queued)
+	wantPut(t, q, newOp("a", 2, "a2"), outdated) // older than what waits
+	wantPut(t, q, newOp("a", 0, "a0"), outdated) // older than what is being made
 	if len(q.ready) != 0 {
 		t.Fatal("two of a key may be made at once")
 	}
@@ -108,18 +108,14 @@ func TestQueueOneOfAKeyAtATime(t *testing.T) {
 // What comes late, after something newer was made, is not made any more.
 func TestQueueLatecomer(t *testing.T) {
 	q := newQueue[string](10, 1<<20)
-	wantPut(t, q, newOp("a", 2, "a2"), true)
+	wantPut(t, q, newOp("a", 2, "a2"), queued)
 	wantDrained(t, q, "a=a2")
-	late := newOp("a", 1, "a1")
-	wantPut(t, q, late, true)
-	if !isDone(late) {
-		t.Error("not done")
-	}
+	wantPut(t, q, newOp("a", 1, "a1"), outdated)
 	for i := range int64(rememberMade) {
-		wantPut(t, q, newOp(fmt.Sprint(i), i, "v"), true)
+		wantPut(t, q, newOp(fmt.Sprint(i), i+1, "v"), queued)
 		drain(q)
 	}
-	wantPut(t, q, newOp("a", 1, "a1"), true)
+	wantPut(t, q, newOp("a", 1, "a1"), outdated)
 	wantDrained(t, q)
 	if n := len(q.made) + len(q.madeBefore); n > 2*rememberMade {
 		t.Errorf("%d keys remembered", n)
@@ -129,12 +125,12 @@ func TestQueueLatecomer(t *testing.T) {
 // A worker that had to wait makes the newest.
 func TestQueueNewest(t *testing.T) {
 	q := newQueue[string](10, 1<<20)
-	wantPut(t, q, newOp("a", 1, "a1"), true)
+	wantPut(t, q, newOp("a", 1, "a1"), queued)
 	o := q.take()
 	if q.newest(o) != o {
 		t.Error("newest of the only one is another")
 	}
-	wantPut(t, q, newOp("a", 2, "a2"), true)
+	wantPut(t, q, newOp("a", 2, "a2"), queued)
 	n := q.newest(o)
 	if n.stamp != 2 || !isDone(o) {
 		t.Errorf("newest has stamp %d; the old one done: %v", n.stamp, isDone(o))
@@ -150,18 +146,18 @@ func TestQueueBounds(t *testing.T) {
 		return o
 	}
 	q := newQueue[string](2, 2*opBookkeeping+100)
-	wantPut(t, q, newOp("a", 1, "123"), true)
-	wantPut(t, q, newOp("b", 1, big), false) // too many bytes
-	wantPut(t, q, newOp("b", 1, "123"), true)
-	wantPut(t, q, newOp("c", 1, "123"), false)       // too many values
-	wantPut(t, q, final(newOp("c", 1, "123")), true) // a Set becomes a removal
-	wantPut(t, q, newOp("d", 1, ""), true)           // they have twice the room
-	wantPut(t, q, newOp("e", 1, ""), false)
-	wantPut(t, q, final(newOp("e", 1, "123")), false)
+	wantPut(t, q, newOp("a", 1, "123"), queued)
+	wantPut(t, q, newOp("b", 1, big), refused) // too many bytes
+	wantPut(t, q, newOp("b", 1, "123"), queued)
+	wantPut(t, q, newOp("c", 1, "123"), refused)       // too many values
+	wantPut(t, q, final(newOp("c", 1, "123")), queued) // a Set becomes a removal
+	wantPut(t, q, newOp("d", 1, ""), queued)           // they have twice the room
+	wantPut(t, q, newOp("e", 1, ""), refused)
+	wantPut(t, q, final(newOp("e", 1, "123")), refused)
 	if r, ok := q.pending("c"); r != nil || !ok {
 		t.Errorf("pending(c) = %+v, %v, want a removal", r, ok)
 	}
-	wantPut(t, q, newOp("a", 2, big), true) // too big for the place, but what was there must go
+	wantPut(t, q, newOp("a", 2, big), queued) // too big for the place, but what was there must go
 	if u := q.usage(); u.drops != 6 || u.ops != 4 {
 		t.Errorf("%d drops, %d queued, want 6, 4", u.drops, u.ops)
 	}
@@ -173,8 +169,8 @@ func TestQueueKeepsEvents(t *testing.T) {
 	q := newQueue[string](10, 1<<20)
 	o := newOp("a", 1, "")
 	o.event = []byte("gone")
-	wantPut(t, q, o, true)
-	wantPut(t, q, newOp("a", 2, "a2"), true)
+	wantPut(t, q, o, queued)
+	wantPut(t, q, newOp("a", 2, "a2"), queued)
 	o = q.take()
 	if string(o.event) != "gone" {
 		t.Errorf("event %q, want it to go on", o.event)
@@ -185,7 +181,7 @@ func TestQueueKeepsEvents(t *testing.T) {
 
 func TestQueueForgetsRecord(t *testing.T) {
 	q := newQueue[string](10, 1<<20)
-	wantPut(t, q, newOp("a", 1, "a1"), true)
+	wantPut(t, q, newOp("a", 1, "a1"), queued)
 	o := q.take()
 	q.forgetRecord(o)
 	q.forgetRecord(o)
@@ -202,7 +198,7 @@ func TestQueueForgetsRecord(t *testing.T) {
 func TestQueueRetries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newQueue[string](10, 1<<20)
-		wantPut(t, q, newOp("a", 1, ""), true)
+		wantPut(t, q, newOp("a", 1, ""), queued)
 		q.retry(q.take(), time.Second)
 		if len(q.ready) != 0 {
 			t.Fatal("no wait")
@@ -214,18 +210,18 @@ func TestQueueRetries(t *testing.T) {
 		synctest.Wait()
 		o := q.take()
 		// Something newer need not wait.
-		wantPut(t, q, newOp("a", 2, "a2"), true)
+		wantPut(t, q, newOp("a", 2, "a2"), queued)
 		q.retry(o, time.Hour)
 		wantDrained(t, q, "a=a2")
-		wantPut(t, q, newOp("a", 3, ""), true)
+		wantPut(t, q, newOp("a", 3, ""), queued)
 		q.retry(q.take(), time.Hour)
-		wantPut(t, q, newOp("a", 4, "a4"), true)
+		wantPut(t, q, newOp("a", 4, "a4"), queued)
 		wantDrained(t, q, "a=a4")
 		// Nor does closing.
-		wantPut(t, q, newOp("a", 5, ""), true)
+		wantPut(t, q, newOp("a", 5, ""), queued)
 		q.retry(q.take(), time.Hour)
 		q.close()
-		wantPut(t, q, newOp("b", 1, ""), false)
+		wantPut(t, q, newOp("b", 1, ""), refused)
 		wantDrained(t, q, "a=")
 		if q.take() != nil {
 			t.Error("a closed and empty queue has something")
