@@ -26,6 +26,7 @@ func (res *results) poolBars() (bars []bar) {
 	for _, w := range []which{
 		{Phase: phaseOffered},
 		{Phase: phaseOffered, TLS: true},
+		{Phase: phaseBusy},
 		{Phase: phaseLight},
 		{Phase: phaseLight, TLS: true},
 	} {
@@ -43,8 +44,8 @@ func (res *results) poolBars() (bars []bar) {
 			claim += ", TLS"
 		}
 		bars = append(bars, bar{claim, "mean latency 50 to 70 % lower than with the default client",
-			fmt.Sprintf("%s instead of %s: %.0f %% lower; good answers %.0f/s instead of %.0f/s", short(b), short(a), math.Round(100*less)+0, // not -0
-				pool.Load.GoodPerSecond(), naive.Load.GoodPerSecond()), less >= 0.5})
+			fmt.Sprintf("%s instead of %s: %.0f %% lower; good answers %.0f/s instead of %.0f/s, failed %s instead of %s", short(b), short(a), math.Round(100*less)+0, // not -0
+				pool.Load.GoodPerSecond(), naive.Load.GoodPerSecond(), percent(pool.failed()), percent(naive.failed())), less >= 0.5})
 	}
 	return bars
 }

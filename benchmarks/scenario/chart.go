@@ -88,7 +88,7 @@ func (res *results) drawStages(c *chart.Canvas, rows []*row) {
 	}
 	c.Line(answers.At(offered), top-8, answers.At(offered), bottom, ink, 1)
 	c.Text(answers.At(offered), top-12, chart.Around, small, "offered")
-	c.Text(150, bottom+34, chart.Right, small, "Large dot p50, bar p95, small dot p99, of all requests but refusals. A request without an answer counts with the 10 s it was waited for.")
+	c.Text(150, bottom+34, chart.Right, small, "Large dot p50, bar p95, small dot p99, of good answers and of requests given up after 10 s.")
 }
 
 // drawMemory draws the service's memory at four times the capacity, with the

@@ -26,11 +26,12 @@ type row struct {
 	OthersCPU    float64 // processors that upstreams and load generator used
 	GC           float64 // share of the garbage collector in that
 	PeakRSS      int64
-	RSS          []int64 // each second
-	Goroutines   int     // at most
-	ServerErrors uint64  // that the service's server logged
-	Dialled      uint64  // connections to upstreams
-	Calls        uint64  // requests to upstreams
+	RSS          []int64        // each second
+	Goroutines   int            // at most
+	ServerErrors uint64         // that the service's server logged
+	Errors       map[string]int // of upstream calls since the service began
+	Dialled      uint64         // connections to upstreams
+	Calls        uint64         // requests to upstreams
 	Hits         uint64
 	Coalesced    uint64
 	CacheSeen    uint64        // requests that the cache has seen
@@ -215,6 +216,7 @@ func (r *row) add(before, after counts) {
 	r.PeakRSS = after.usage.PeakRSS
 	a, b := after.service, before.service
 	r.Goroutines, r.ServerErrors = a.PeakGoroutines, a.ServerErrors-b.ServerErrors
+	r.Errors = a.Errors
 	r.Hits, r.Coalesced, r.CacheSeen = a.Hits-b.Hits, a.Coalesced-b.Coalesced, a.Requests-b.Requests
 	if pages := a.Pages - b.Pages; pages > 0 {
 		r.PageMean = (a.PageTime - b.PageTime) / time.Duration(pages)

@@ -41,6 +41,7 @@ func (s *service) page(w http.ResponseWriter, r *http.Request) {
 		c, err = inTurn(r.Context(), call(0), call(1), call(2))
 	}
 	if err != nil {
+		s.note(err)
 		if status(err) == http.StatusServiceUnavailable {
 			w.Header().Set("Retry-After", "1")
 		}

@@ -20,7 +20,8 @@ A page needs three upstreams, of 300, 400 and 200 ms. Upstreams, service and loa
 and share its processors. Ids are drawn by Zipf's law, s = %.1[6]f over %[7]d. The load is open: requests come at random
 (Poisson) at the rate given, whatever the service does, and latency counts from the moment a request was due. One without
 an answer after %[8]v is unanswered. At most %[9]d are in flight, since a process has a limited number of sockets: more wait,
-and their latency counts. Latencies are of all requests but refusals. Of %[10]d turns each row shows the one whose mean
+and their latency counts. Latencies are of good answers and of requests that were given up, which count with those %[8]v; errors
+can be quick, and are counted as failed. Of %[10]d turns each row shows the one whose mean
 latency is the median. Reuse is the share of upstream calls on a connection that was there already. A hit is an answer from the
 store; requests that joined another's run are not counted as hits. Good answers/s are of the second half of a phase.
 
@@ -45,6 +46,7 @@ store; requests that joined another's run are not counted as hits. Good answers/
 		b.WriteString("\n" + why)
 	}
 	res.section(&b, "5,000 requests a second", "The seed's service. Caches are empty at first.", phaseOffered)
+	res.section(&b, "3,000 requests a second", "What the pool can serve on this machine.", phaseBusy)
 	res.section(&b, "200 requests a second", "No stage is busy: what is left is the time that calls take.", phaseLight)
 	res.section(&b, "Warm, and more", "After every id was asked for once.", phaseWarm, phaseSustained, phaseBeyond)
 	res.section(&b, "Overload", fmt.Sprintf(`Four times what can be served. First the upstreams are the bottleneck: each works on %d requests at once, which for the
@@ -77,9 +79,8 @@ func (res *results) section(b *strings.Builder, title, text string, phases ...st
 		for _, turn := range res.all(w) {
 			means = append(means, short(turn.Load.Latency.Mean))
 		}
-		share := func(n int) string { return percent(float64(n) / float64(max(l.Due, 1))) }
 		fmt.Fprintf(b, "| %v | %.0f | %.0f | %s | %s | %s | %s | %s | %s | %s | %.2f | %.2f | %s | %s | %d | %d | %s | %s | %.2f |\n", w, r.Rate,
-			l.GoodPerSecond(), share(l.Refused), share(l.Wrong+l.Failed+l.Unanswered),
+			l.GoodPerSecond(), percent(ratio(uint64(l.Refused), uint64(l.Due))), percent(r.failed()),
 			short(l.Latency.Mean), short(l.Latency.P50), short(l.Latency.P95), short(l.Latency.P99), strings.Join(means, ", "),
 			r.CPU, r.OthersCPU, percent(r.GC), mib(r.PeakRSS), r.Goroutines, r.Dialled, percent(r.Reuse()), hits, r.CallsPerRequest())
 	}
@@ -87,20 +88,25 @@ func (res *results) section(b *strings.Builder, title, text string, phases ...st
 
 // failures says how stages failed.
 func (res *results) failures(b *strings.Builder) {
-	b.WriteString("\n## How it failed\n\n| stage | phase | in flight at most | no answer in time | of these never sent | other failures | errors of the service's server | generator late, p99 |\n|---|---|---|---|---|---|---|---|\n")
-	for _, w := range res.kinds(phaseOffered, phaseSustained, phaseBeyond, phaseOverload, phaseProcessors) {
+	b.WriteString("\n## How it failed\n\n| stage | phase | in flight at most | no answer in time | of these never sent | other failures | errors of upstream calls | errors of the service's server | generator late, p99 |\n|---|---|---|---|---|---|---|---|---|\n")
+	for _, w := range res.kinds(phaseOffered, phaseBusy, phaseSustained, phaseBeyond, phaseOverload, phaseProcessors) {
 		r := res.median(w)
 		l := &r.Load
-		var others []string
-		for _, text := range slices.Sorted(maps.Keys(l.Failures)) {
-			others = append(others, fmt.Sprintf("%d x %s", l.Failures[text], strings.TrimSpace(text)))
-		}
-		if len(others) == 0 {
-			others = []string{"none"}
-		}
-		fmt.Fprintf(b, "| %v | %s | %d | %d | %d | %s | %d | %s |\n", w, w.Phase, l.PeakInFlight, l.Unanswered, l.Unsent,
-			strings.Join(others, ", "), r.ServerErrors, short(l.Lag.P99))
+		fmt.Fprintf(b, "| %v | %s | %d | %d | %d | %s | %s | %d | %s |\n", w, w.Phase, l.PeakInFlight, l.Unanswered, l.Unsent,
+			list(l.Failures), list(r.Errors), r.ServerErrors, short(l.Lag.P99))
 	}
+}
+
+// list writes causes and how often each was one.
+func list(causes map[string]int) string {
+	var texts []string
+	for _, text := range slices.Sorted(maps.Keys(causes)) {
+		texts = append(texts, fmt.Sprintf("%d x %s", causes[text], strings.TrimSpace(text)))
+	}
+	if len(texts) == 0 {
+		return "none"
+	}
+	return strings.Join(texts, ", ")
 }
 
 func (res *results) heySection(b *strings.Builder) {

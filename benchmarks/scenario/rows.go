@@ -60,6 +60,11 @@ func (w which) String() string {
 	return s
 }
 
+// failed is the share of requests that were answered neither 200 nor 503.
+func (r *row) failed() float64 {
+	return ratio(uint64(r.Load.Wrong+r.Load.Failed+r.Load.Unanswered), uint64(r.Load.Due))
+}
+
 // flat returns the memory in the middle third of a phase and in its last one,
 // each the median of its seconds.
 func (r *row) flat() (middle, last int64) {

@@ -8,9 +8,11 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,9 +36,10 @@ type serviceConfig struct {
 // serviceStats are what the service knows of itself.
 type serviceStats struct {
 	PeakGoroutines            int
-	ServerErrors              uint64        // that net/http's server has logged
-	GC, Busy                  time.Duration // CPU time of the garbage collector and altogether, as proc.Collector has them
-	Requests, Hits, Coalesced uint64        // of the cache
+	ServerErrors              uint64         // that net/http's server has logged
+	Errors                    map[string]int // of upstream calls, by their innermost cause
+	GC, Busy                  time.Duration  // CPU time of the garbage collector and altogether, as proc.Collector has them
+	Requests, Hits, Coalesced uint64         // of the cache
 
 	Pages        uint64        // made, not cached
 	PageTime     time.Duration // that they took, all together
@@ -51,6 +54,23 @@ type service struct {
 	pages, pageTime, slowest atomic.Int64
 	peakGoroutines           atomic.Int64
 	serverErrors             lineCounter
+
+	mu     sync.Mutex
+	errors map[string]int // guarded by mu; a few causes
+}
+
+// note counts an error by its innermost cause.
+func (s *service) note(err error) {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if text := err.Error(); len(s.errors) < 20 || s.errors[text] > 0 {
+		s.errors[text]++
+	} else {
+		s.errors["others"]++
+	}
 }
 
 // lineCounter counts what is logged. Under overload that is one and the same
@@ -68,7 +88,7 @@ const (
 )
 
 func runService(c serviceConfig) error {
-	s := &service{config: c}
+	s := &service{config: c, errors: make(map[string]int)}
 	if err := s.connect(); err != nil {
 		return err
 	}
@@ -155,6 +175,9 @@ func (s *service) stats() serviceStats {
 		PageTime:       time.Duration(s.pageTime.Load()),
 		SlowestCalls:   time.Duration(s.slowest.Load()),
 	}
+	s.mu.Lock()
+	v.Errors = maps.Clone(s.errors)
+	s.mu.Unlock()
 	if s.cache != nil {
 		c := s.cache.Stats()
 		v.Hits, v.Coalesced = c.Hits, c.Coalesced

@@ -52,8 +52,8 @@ type driver struct {
 	buffer   [64 << 10]byte
 	message  []byte
 
-	result                Result
-	latency, refusal, lag recorder
+	result                       Result
+	latency, refusal, wrong, lag recorder
 }
 
 // Run sends what the schedule says and returns when everything is answered or
@@ -71,13 +71,14 @@ func Run(c Config, s *Schedule) (*Result, error) {
 	d := &driver{
 		config: c, poller: poller, start: time.Now(), conns: make(map[int]*conn),
 		result:  Result{Failures: make(map[string]int), Scheduled: s.end},
-		latency: newRecorder(), refusal: newRecorder(), lag: newRecorder(),
+		latency: newRecorder(), refusal: newRecorder(), wrong: newRecorder(), lag: newRecorder(),
 	}
 	err = d.run(s)
 	for fd := range d.conns {
 		epoll.Shut(fd)
 	}
-	d.result.Latency, d.result.Refusal, d.result.Lag = d.latency.latency(), d.refusal.latency(), d.lag.latency()
+	d.result.Latency, d.result.Refusal = d.latency.latency(), d.refusal.latency()
+	d.result.Error, d.result.Lag = d.wrong.latency(), d.lag.latency()
 	return &d.result, errors.Join(err, poller.Close())
 }
 
@@ -246,15 +247,15 @@ func (d *driver) count(status int, took time.Duration) {
 	case 200:
 		d.result.Good++
 		d.countSecond()
+		d.latency.record(took)
 	case 503:
 		d.result.Refused++
 		d.refusal.record(took)
-		return
 	default:
 		d.result.Wrong++
 		d.result.Failures[fmt.Sprintf("status %d", status)]++
+		d.wrong.record(took)
 	}
-	d.latency.record(took)
 }
 
 func (d *driver) countSecond() {
@@ -290,7 +291,7 @@ func (d *driver) fail(r *request, why error) {
 	d.result.Failed++
 	text := why.Error()
 	d.result.Failures[text[strings.LastIndexByte(text, ':')+1:]]++
-	d.latency.record(d.now() - r.due)
+	d.wrong.record(d.now() - r.due)
 }
 
 // giveUp ends the requests whose time is over and forgets those that are.

@@ -25,8 +25,9 @@ type Result struct {
 
 	Took      time.Duration // from the first moment of the schedule until the last answer or timeout
 	Scheduled time.Duration // the length of the schedule
-	Latency   Latency       // of all but the refused; what failed counts until it did
+	Latency   Latency       // of the good and the unanswered, which count until they were given up
 	Refusal   Latency       // of the refused
+	Error     Latency       // of the wrong and the failed; an error can be quick
 	Lag       Latency       // how late the generator itself was
 
 	Dialled      int // connections to the service
