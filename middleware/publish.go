@@ -42,17 +42,15 @@ func (x *exchange) settle(fl *engine.Flight[*fill], clean bool) {
 	reason := v.private
 	switch {
 	case store:
-		if fl.Publish(func() { store = x.publish(fl, &v, body, reserved) }) {
-			if store {
-				return
-			}
-			reason = reasonTooLarge
-		} else {
+		if !fl.Publish(func() { reason = x.publish(fl, &v, body, reserved) }) {
 			c.store.Release(reserved)
 			reason = reasonPurged
 			if fl.Context.Err() != nil {
 				reason = reasonIncomplete
 			}
+		}
+		if reason == "" {
+			return
 		}
 	default:
 		c.store.Release(reserved)
@@ -76,8 +74,9 @@ func (x *exchange) settle(fl *engine.Flight[*fill], clean bool) {
 	c.metrics.notStored(reason)
 }
 
-// publish stores a complete response, under its variant if it has one.
-func (x *exchange) publish(fl *engine.Flight[*fill], v *verdict, body []byte, reserved int64) bool {
+// publish stores a complete response, under its variant if it has one, and
+// returns why it does not, or "".
+func (x *exchange) publish(fl *engine.Flight[*fill], v *verdict, body []byte, reserved int64) string {
 	c := x.cache
 	s := v.response(body)
 	now := c.store.Now()
@@ -85,16 +84,22 @@ func (x *exchange) publish(fl *engine.Flight[*fill], v *verdict, body []byte, re
 	hash := x.q.key.hash(c.seed)
 	times := v.times(now)
 	if x.q.variant != nil || len(v.vary) > 0 {
-		vr := x.variantFor(fl, v, times, hash)
+		vr, why := x.variantFor(fl, v, times, hash)
 		if vr == nil {
 			c.store.Release(reserved)
-			return false
+			return why
 		}
 		o.variant, hash = vr, vr.hash
 	}
 	tags, tagCost := o.key.tagged(v.tags)
 	e := &engine.Entry[object]{Value: o, Times: times, Tags: tags, Gen: fl.Gen}
-	return c.store.Put(hash, e, c.cost(&o)+tagCost, reserved)
+	if c.store.Put(hash, e, c.cost(&o)+tagCost, reserved) {
+		return ""
+	}
+	if c.store.Superseded(fl.Gen, c.store.Newest(), &o, tags) {
+		return reasonPurged
+	}
+	return reasonTooLarge
 }
 
 // cost is what an object with a response takes of the budget.
@@ -128,8 +133,9 @@ func (v *verdict) response(body []byte) *response {
 // and makes sure that it can be found: the object of the key must name the
 // fields. If it names others, it is replaced by one that names all of them,
 // since a response that is kept apart by too many fields is right, and one
-// that is kept apart by too few is another's.
-func (x *exchange) variantFor(fl *engine.Flight[*fill], v *verdict, times engine.Times, hash uint64) *variant {
+// that is kept apart by too few is another's. If there can be none it returns
+// why.
+func (x *exchange) variantFor(fl *engine.Flight[*fill], v *verdict, times engine.Times, hash uint64) (vr *variant, why string) {
 	c := x.cache
 	q := lookup{key: x.q.key}
 	fields := v.vary
@@ -138,14 +144,14 @@ func (x *exchange) variantFor(fl *engine.Flight[*fill], v *verdict, times engine
 	if e := c.store.Get(hash, q); e != nil && e.Value.variants != nil {
 		known = e.Value.variants
 		if born = known.born; fl.Gen < born {
-			return nil // begun before the key was purged and asked for again
+			return nil, reasonPurged // begun before the key was purged and asked for again
 		}
 		fields = union(known.fields, fields)
 		if !known.covers(v.vary) {
 			known = nil
 		}
 	} else if x.q.variant != nil {
-		return nil // what it belonged to was purged, or made room for others
+		return nil, reasonPurged // what it belonged to, or it made room for others
 	}
 	alive := func(vr *variant) bool { return c.store.Get(vr.hash, lookup{variant: vr}) != nil }
 	if known == nil {
@@ -153,7 +159,7 @@ func (x *exchange) variantFor(fl *engine.Flight[*fill], v *verdict, times engine
 	}
 	found := known.add(fl.State.asked, alive)
 	if found == nil {
-		return nil
+		return nil, reasonVariants
 	}
 	// Put again each time, so that it lives as long as its responses.
 	k := x.q.key.clone()
@@ -165,9 +171,9 @@ func (x *exchange) variantFor(fl *engine.Flight[*fill], v *verdict, times engine
 		Tags:  tags,
 		Gen:   c.store.Generation(),
 	}, cost, 0) {
-		return nil
+		return nil, reasonTooLarge
 	}
-	return found
+	return found, ""
 }
 
 // unfit remembers that v is not shared, as soon as that is known: it may be

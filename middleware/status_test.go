@@ -169,3 +169,36 @@ func TestReasonsAreDocumented(t *testing.T) {
 		}
 	}
 }
+
+// Why a complete response is not stored after all is counted as what it is.
+func TestNotStoredReasons(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Options{})
+		h := c.Handler(Policy{MaxVariants: 1})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			time.Sleep(time.Second)
+			w.Header().Set("Cache-Control", "max-age=60")
+			w.Header().Set("Vary", "Accept-Language")
+			fmt.Fprint(w, "x")
+		}))
+		var wg sync.WaitGroup
+		wg.Go(func() { get(h, "/", "Accept-Language", "de") })
+		wg.Go(func() { get(h, "/purged") })
+		time.Sleep(time.Second / 2)
+		// While it is made.
+		if err := c.PurgeURL("http://example.com/purged", Hard); err != nil {
+			t.Error(err)
+		}
+		wg.Wait()
+		get(h, "/", "Accept-Language", "fr")
+		var b bytes.Buffer
+		c.WriteMetrics(&b)
+		for _, want := range []string{
+			`freshet_not_stored_total{cache="default",reason="purged"} 1`,
+			`freshet_not_reused_total{cache="default",reason="variants"} 1`,
+		} {
+			if !strings.Contains(b.String(), want+"\n") {
+				t.Errorf("%s is not in\n%s", want, b.String())
+			}
+		}
+	})
+}
