@@ -10,11 +10,14 @@ import (
 	"testing"
 )
 
+// silent swallows what tests make fail.
+var silent = log.New(io.Discard, "", 0)
+
 // serve starts a server that does not log what tests make fail.
 func serve(t *testing.T, h http.Handler) *httptest.Server {
 	t.Helper()
 	srv := httptest.NewUnstartedServer(h)
-	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.Config.ErrorLog = silent
 	srv.Start()
 	t.Cleanup(srv.Close)
 	return srv
@@ -28,7 +31,7 @@ func proxyTo(t *testing.T, target string) *httputil.ReverseProxy {
 		t.Fatal(err)
 	}
 	p := httputil.NewSingleHostReverseProxy(u)
-	p.ErrorLog = log.New(io.Discard, "", 0)
+	p.ErrorLog = silent
 	return p
 }
 
