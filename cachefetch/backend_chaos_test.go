@@ -147,7 +147,7 @@ func TestBackendChaos(t *testing.T) {
 				var wg sync.WaitGroup
 				for g := range uint64(4) {
 					u, rnd := newUpstream(string(rune('a'+g)), 25), rand.New(rand.NewPCG(g, 0))
-					wg.Go(func() { u.run(t, rnd, 1000, func() {}, c) })
+					wg.Go(func() { u.run(t, rnd, 400, func() {}, c) })
 				}
 				wg.Wait()
 				f.Misbehave(backendtest.Faults{})
@@ -191,7 +191,7 @@ func TestBackendFleet(t *testing.T) {
 						synctest.Wait()
 					}
 				}
-				u.run(t, rnd, 1000, settle, caches...)
+				u.run(t, rnd, 500, settle, caches...)
 			})
 		})
 	}

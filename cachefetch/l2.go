@@ -180,11 +180,20 @@ func (l *l2[V]) remove(key string, stamp int64, c claim, final bool) <-chan stru
 // value in its place.
 func (l *l2[V]) supersede(p purge, received int64) {
 	name := l.prefix + valueName + p.name
-	l.superseded.add(time.Now(), maphash.String(l.seed, name), p.bound(received), true)
+	l.removed(maphash.String(l.seed, name), p.bound(received))
 	if r, ok := l.queue.pending(name); ok && r != nil {
 		// Perhaps being written at this moment. If what is queued is newer,
 		// this changes nothing.
 		l.enqueue(&op[V]{key: name, stamp: received})
+	}
+}
+
+// removed notes that the backend has forgotten what b finds too old. With
+// Versions it will not be written again; else another process may be about to
+// write what it read before.
+func (l *l2[V]) removed(hash uint64, b bound) {
+	if l.versions == nil {
+		l.superseded.add(time.Now(), hash, b, true)
 	}
 }
 

@@ -114,8 +114,7 @@ func (l *l2[V]) delete(o *op[V]) error {
 		return l.backend.Delete(ctx, o.key)
 	})
 	if err == nil {
-		// Another process may be about to write what it read before.
-		l.superseded.add(time.Now(), o.hash, o.bound(), true)
+		l.removed(o.hash, o.bound())
 	}
 	return err
 }
