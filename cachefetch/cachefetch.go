@@ -44,6 +44,13 @@
 //
 // What is said of Fetch goes for all three forms. They share loads: a Fetch
 // joins the load of a FetchMany, and the other way round.
+//
+// # Upstreams
+//
+// [NewTransport] makes an [http.RoundTripper] for what loads call: a pool of
+// connections sized from the expected load, a bound on the requests in flight
+// with a short queue in front, a budget for everything that waits. [Join2],
+// [Map] and [Gather] call side by side.
 package cachefetch
 
 import (

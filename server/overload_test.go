@@ -163,3 +163,50 @@ func TestReloadKeepsLimits(t *testing.T) {
 		t.Errorf("%q", body)
 	}
 }
+
+// An upstream that sends a header and then nothing: the client is cut off in
+// bounded time, must not take what it got for the whole, and the place is free
+// again.
+func TestBodyTimeout(t *testing.T) {
+	stop := make(chan struct{})
+	up := origin(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/quick" {
+			return
+		}
+		w.Header().Set("Cache-Control", "max-age=60")
+		_, _ = io.WriteString(w, "part")
+		_ = http.NewResponseController(w).Flush()
+		select {
+		case <-r.Context().Done():
+		case <-stop:
+		}
+	})
+	defer close(stop)
+	c := testConfig(up)
+	c.Upstreams[0].MaxInFlight, c.Upstreams[0].MaxQueue = 1, -1
+	c.Upstreams[0].BodyTimeout = 200 * time.Millisecond
+	s, client := start(t, c, Options{}), testClient(t)
+	for _, method := range []string{"GET", "POST"} { // through the cache, and past it
+		req, _ := http.NewRequestWithContext(t.Context(), method, s.base+"/stall", nil)
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if string(body) != "part" || err == nil {
+			t.Errorf("%s: %q, %v, want it cut off", method, body, err)
+		}
+		eventually(t, "the place to be free", func() bool {
+			resp, _ := fetch(t, client, "POST", s.base+"/quick", nil)
+			return resp.StatusCode == 200
+		})
+	}
+	m, err := scrape(t, client, s.admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := m.value(`freshet_upstream_failed_total{upstream="app",phase="body"}`); n != 2 {
+		t.Errorf("%v failures in the body, want 2", n)
+	}
+}
