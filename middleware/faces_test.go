@@ -60,6 +60,9 @@ func clientOf(rt http.RoundTripper) http.Handler {
 		if out.RequestURI, out.URL.Scheme, out.URL.Host = "", "http", r.Host; r.TLS != nil {
 			out.URL.Scheme = "https"
 		}
+		if out.ContentLength == 0 { // as httputil.ReverseProxy does
+			out.Body = nil
+		}
 		resp, err := rt.RoundTrip(out)
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusBadGateway)
