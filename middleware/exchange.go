@@ -33,6 +33,7 @@ type exchange struct {
 	hash   uint64                // of q
 	old    *engine.Entry[object] // a response that cannot be sent as it is, or nil
 	strict bool                  // the client wants no response that the origin has not confirmed for it
+	soft   bool                  // a run that takes longer than SoftTimeout is answered from old
 	reason string                // why nothing could be used: a parameter fwd of RFC 9211
 	alone  bool                  // it waited for a run whose response is not for it
 

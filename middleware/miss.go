@@ -41,7 +41,12 @@ func (x exchange) fetch() {
 		return
 	}
 	since := x.cache.store.Newest()
-	t, err := x.join(x.stays())
+	x.soft = x.policy.SoftTimeout > 0 && x.old != nil && !x.strict && x.old.Usable(x.began)
+	// Most clients take the response that they begin whatever it turns out to
+	// be. One that wants a range does not: if there is nothing to share, it asks
+	// for the range alone. Nor does one that has a response to fall back on.
+	stays := x.r.Header["Range"] == nil && !x.soft
+	t, err := x.join(stays)
 	if err != nil {
 		x.pass("bypass", reasonClosed)
 		return
@@ -52,7 +57,7 @@ func (x exchange) fetch() {
 		fill:   f,
 		w:      x.w,
 		ctx:    x.r.Context(),
-		leader: t.Leader && x.stays(),
+		leader: t.Leader && stays,
 	}
 	if rd.leader {
 		defer f.leave()
@@ -102,22 +107,11 @@ func (x *exchange) follow(rd *reader) ending {
 // waited for turns out to have begun before a purge.
 const maxOutdated = 3
 
-// stays reports whether the client takes the response that it begins whatever
-// that turns out to be. One that wants a range does not: if there is nothing to
-// share, it asks for the range alone. Nor does one that has a stale response to
-// fall back on.
-func (x *exchange) stays() bool { return x.r.Header["Range"] == nil && !x.soft() }
-
-// soft reports whether a run that takes long is answered from the old response.
-func (x *exchange) soft() bool {
-	return x.policy.SoftTimeout > 0 && x.old != nil && !x.strict && x.old.Usable(x.began)
-}
-
 // patience is how long the client waits for a response header, zero for as long
 // as the run lasts.
 func (x *exchange) patience(leader bool) time.Duration {
 	switch {
-	case x.soft():
+	case x.soft:
 		return x.policy.SoftTimeout
 	case leader:
 		return 0
@@ -158,7 +152,7 @@ func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
 	case useStale:
 		x.failed(m, f)
 	case waitedTooLong:
-		if x.soft() {
+		if x.soft {
 			// Whoever comes next need not wait for the same again.
 			x.old.Failed(x.cache.store.Now(), backoffBase, backoffLimit)
 		}
