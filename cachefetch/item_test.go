@@ -107,6 +107,33 @@ func TestNotModified(t *testing.T) {
 	})
 }
 
+// What can be validated outlives its times by keepForValidation, and what
+// cannot is swept as others are stored.
+func TestKeptForValidation(t *testing.T) {
+	bubble(t, Options[string]{TTL: time.Second}, func(t *testing.T, c *Cache[string]) {
+		for _, etag := range []string{"", "1"} {
+			if err := c.SetItem(t.Context(), "with "+etag, Item[string]{Value: "v", ETag: etag}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(keepForValidation)
+		for i := range 1000 {
+			set(t, c, fmt.Sprint(i), "v")
+		}
+		for etag, want := range map[string]bool{"": false, "1": true} {
+			_, err := c.FetchItem(t.Context(), "with "+etag, func(_ context.Context, old *Item[string]) (Item[string], error) {
+				if (old != nil) != want {
+					t.Errorf("ETag %q: given %+v", etag, old)
+				}
+				return Item[string]{Value: "v"}, nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 func TestItemLifetimes(t *testing.T) {
 	o := Options[string]{TTL: 10 * time.Second, StaleWhileRevalidate: 10 * time.Second, StaleIfError: 20 * time.Second, NegativeTTL: 5 * time.Second}
 	bubble(t, o, func(t *testing.T, c *Cache[string]) {
