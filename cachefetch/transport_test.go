@@ -284,3 +284,74 @@ func TestTransportNamesAreUnique(t *testing.T) {
 	first.Close()
 	newTestTransport(t, TransportOptions{Name: "unique"})
 }
+
+// BodyTimeout is about silence: a body may take as long as it likes while it
+// moves, and its reader may pause.
+func TestSlowBodiesAreNotCut(t *testing.T) {
+	h := func(w http.ResponseWriter, r *http.Request) {
+		for range 10 {
+			io.WriteString(w, "x")
+			http.NewResponseController(w).Flush()
+			wait(r, 900*time.Millisecond)
+		}
+	}
+	withServer(t, TransportOptions{BodyTimeout: time.Second}, h, func(t *testing.T, tr *Transport) {
+		r, _ := http.NewRequest("GET", upstreamURL, nil)
+		resp, err := tr.RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		n, b := 0, make([]byte, 1)
+		for err == nil {
+			var m int
+			m, err = resp.Body.Read(b)
+			n += m
+			time.Sleep(900 * time.Millisecond)
+		}
+		if n != 10 || err != io.EOF || tr.Stats().Leaked != 0 {
+			t.Errorf("%d bytes, %v, %d leaks", n, err, tr.Stats().Leaked)
+		}
+	})
+}
+
+// closeCounter is a request body that is to be closed.
+type closeCounter struct {
+	io.Reader
+	closed int
+}
+
+func (c *closeCounter) Close() error { c.closed++; return nil }
+
+// RoundTrip closes the body of a request that it does not send, as
+// [http.RoundTripper] wants it, and leaves the request alone.
+func TestRefusedRequestIsClosed(t *testing.T) {
+	withServer(t, TransportOptions{MaxInFlight: 1, MaxQueue: -1}, slow, func(t *testing.T, tr *Transport) {
+		go get(context.Background(), tr, upstreamURL)
+		synctest.Wait()
+		body := &closeCounter{Reader: strings.NewReader("body")}
+		r, _ := http.NewRequest("POST", upstreamURL, body)
+		_, err := tr.RoundTrip(r)
+		wantRefused(t, err, RefusedQueueFull)
+		if body.closed != 1 || r.Body != body {
+			t.Errorf("closed %d times", body.closed)
+		}
+		if want := `cachefetch: upstream "default" (upstream.test) refused the request: queue full, retry after 1s`; err.Error() != want {
+			t.Errorf("got %q", err)
+		}
+	})
+}
+
+func TestCloseIdleConnections(t *testing.T) {
+	withServer(t, TransportOptions{}, slow, func(t *testing.T, tr *Transport) {
+		for range 2 {
+			if _, err := get(context.Background(), tr, upstreamURL); err != nil {
+				t.Fatal(err)
+			}
+			tr.CloseIdleConnections()
+		}
+		if s := tr.Stats(); s.Dials != 2 {
+			t.Errorf("%d dials", s.Dials)
+		}
+	})
+}
