@@ -1,0 +1,42 @@
+package cachefetch
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+// BenchmarkBackendRead is what a load pays for asking a backend that answers
+// at once, against a load without one.
+func BenchmarkBackendRead(b *testing.B) {
+	for _, bm := range []struct {
+		name    string
+		backend Backend
+	}{{"none", nil}, {"hit", new(fakeBackend)}} {
+		b.Run(bm.name, func(b *testing.B) {
+			c := newTest(b, Options[string]{MaxBytes: 1 << 20, TTL: time.Hour, Backend: bm.backend})
+			load := func(context.Context) (string, error) { return "Alice", nil }
+			for b.Loop() {
+				c.store.Forget()
+				if _, err := c.Fetch(b.Context(), "a", load); err != nil {
+					b.Fatal(err)
+				}
+			}
+			s := c.Stats()
+			b.ReportMetric(float64(s.Backend.Hits)/float64(b.N), "backend-hits/op")
+		})
+	}
+}
+
+func BenchmarkEnvelope(b *testing.B) {
+	e := testEnvelope(make([]byte, 1<<10))
+	encoded := mustSeal(b, e)
+	b.Run("parse", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := parseEnvelope(encoded); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
