@@ -218,6 +218,7 @@ func TestOverloadForAMinuteIsFlat(t *testing.T) {
 				}
 			}()
 			time.Sleep(time.Second / offered)
+			synctest.Wait() // for those who were woken at the same time
 			// One for each client, and both ends of the connections.
 			if n := runtime.NumGoroutine() - idle; n > inFlight+queue+8*conns {
 				t.Fatalf("%d goroutines", n)

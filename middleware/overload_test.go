@@ -394,6 +394,7 @@ func TestOverloadForAMinuteIsFlat(t *testing.T) {
 				answered.Add(1)
 			}()
 			time.Sleep(time.Second / offered)
+			synctest.Wait() // for those who were woken at the same time
 			// One goroutine for each client, and three for its run.
 			if n := runtime.NumGoroutine() - idle; n > 4*(inFlight+queue)+4 {
 				t.Fatalf("%d goroutines", n)
