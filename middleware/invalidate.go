@@ -21,16 +21,19 @@ func (x exchange) modify() {
 			return
 		}
 		x.invalidate(h)
-		// The body of a reply is handed to its caller, unseen.
-		if replyOf(x.w) == nil && x.r.Method == http.MethodPost && h["Content-Location"] != nil {
+		if x.r.Method == http.MethodPost && h["Content-Location"] != nil {
 			w.kept = x.capture(status, x.arrived(h, outer, x.r.Header))
 		}
 	}
 	complete := false
 	defer func() {
-		if w.kept != nil {
-			w.kept.store(complete)
+		if w.kept == nil {
+			return
 		}
+		for name := range w.Header() {
+			complete = complete && !strings.HasPrefix(name, http.TrailerPrefix)
+		}
+		w.kept.store(complete)
 	}()
 	x.passWith(w, x.r)
 	w.finish()

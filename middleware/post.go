@@ -1,8 +1,9 @@
 package middleware
 
 import (
+	"io"
 	"net/http"
-	"strings"
+	"sync"
 
 	"github.com/freshet-go/freshet/internal/engine"
 	"github.com/freshet-go/freshet/internal/rfc9111"
@@ -66,9 +67,6 @@ func (k *capture) store(complete bool) {
 	c := k.x.cache
 	c.store.Release(int64(len(k.body)))
 	v := &k.verdict
-	for name := range k.x.w.Header() {
-		complete = complete && !strings.HasPrefix(name, http.TrailerPrefix)
-	}
 	if !complete || k.broken || v.length >= 0 && v.length != int64(len(k.body)) {
 		c.metrics.notStored(reasonIncomplete)
 		return
@@ -78,4 +76,43 @@ func (k *capture) store(complete bool) {
 	_, tagCost := o.key.tagged(v.tags)
 	e := &engine.Entry[object]{Value: o, Times: v.times(c.store.Now()), Tags: k.place.Tags, Gen: k.gen}
 	c.store.Replace(k.place, e, c.cost(&o)+tagCost)
+}
+
+// A captured is the body of a response that its caller reads from base: what
+// is read is kept as well.
+type captured struct {
+	io.ReadCloser
+	resp *http.Response
+
+	mu   sync.Mutex // a body may be closed while it is read
+	kept *capture   // guarded by mu; nil when it has ended
+}
+
+// Read ends the capture at the end of the body.
+func (b *captured) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.mu.Lock()
+	if b.kept != nil {
+		b.kept.write(p[:n], nil)
+	}
+	b.mu.Unlock()
+	if err != nil {
+		b.end(err == io.EOF && len(b.resp.Trailer) == 0)
+	}
+	return n, err
+}
+
+// Close ends the capture of a body that was not read to its end.
+func (b *captured) Close() error {
+	b.end(false)
+	return b.ReadCloser.Close()
+}
+
+func (b *captured) end(complete bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.kept != nil {
+		b.kept.store(complete)
+		b.kept = nil
+	}
 }

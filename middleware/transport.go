@@ -193,6 +193,10 @@ func (o origin) direct(rep *reply, w http.ResponseWriter, r *http.Request) {
 	}
 	rep.taken = resp
 	w.WriteHeader(resp.StatusCode)
+	if seen, ok := w.(*watcher); ok && seen.kept != nil && resp.Body != nil {
+		// Its bytes are seen when the caller reads them.
+		resp.Body, seen.kept = &captured{ReadCloser: resp.Body, resp: resp, kept: seen.kept}, nil
+	}
 }
 
 // forward writes an interim response to w.
