@@ -92,4 +92,4 @@ for name in freshet nginx varnish; do
 		'$1 == name && $2 == rate { printf "| %s | %d | %.2f | %s | %s | %d to %d |\n", name, rate, rate / base, $3, $4, low, high; exit }' "$tmp/results"
 done
 echo
-echo "$(nginx -v 2>&1), $(varnishd -V 2>&1 | head -1 | cut -d' ' -f1-2), $(go version | cut -d' ' -f3)"
+echo "$(nginx -v 2>&1), $(varnishd -V 2>&1 | head -1 | grep -o 'varnish-[0-9.]*'), $(go version | cut -d' ' -f3)"

@@ -11,7 +11,6 @@ import (
 )
 
 const (
-	ink  = "#222222"
 	grid = "#dddddd"
 	blue = "#1f6fb4"
 	red  = "#c8442f"
@@ -69,6 +68,7 @@ func (res *results) drawStages(c *chart.Canvas, rows []*row) {
 		c.Line(answers.At(v), top-8, answers.At(v), bottom, grid, 1)
 		c.Text(answers.At(v), bottom+16, chart.Around, small, fmt.Sprintf("%.0f", v))
 	}
+	c.Line(answers.At(offered), top-8, answers.At(offered), bottom, "#888888", 1)
 	for i, r := range rows {
 		y := top + pitch*(float64(i)+0.4)
 		color := red
@@ -84,10 +84,16 @@ func (res *results) drawStages(c *chart.Canvas, rows []*row) {
 		c.Dot(at(l.P99), y, 4, color)
 		good := r.Load.GoodPerSecond()
 		c.Rect(answers.At(0), y-9, answers.At(good)-answers.At(0), 18, color)
-		c.Text(answers.At(good)+5, y+4, chart.Right, small, fmt.Sprintf("%.0f", good))
+		text := fmt.Sprintf("%.0f", good)
+		if failed := r.failed(); failed >= 0.005 {
+			text += fmt.Sprintf(", %.0f %% failed", 100*failed)
+		}
+		if refused := ratio(uint64(r.Load.Refused), uint64(r.Load.Due)); refused >= 0.005 {
+			text += fmt.Sprintf(", %.0f %% refused", 100*refused)
+		}
+		c.Text(answers.At(good)+5, y+4, chart.Right, small, text)
 	}
-	c.Line(answers.At(offered), top-8, answers.At(offered), bottom, ink, 1)
-	c.Text(answers.At(offered), top-12, chart.Around, small, "offered")
+	c.Text(answers.At(offered), top-10, chart.Around, small, "offered")
 	c.Text(150, bottom+34, chart.Right, small, "Large dot p50, bar p95, small dot p99, of good answers and of requests given up after 10 s.")
 }
 

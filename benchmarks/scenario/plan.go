@@ -81,7 +81,7 @@ func once(scale float64) []stage {
 	}
 	all := stage{Name: "together", Pool: true, SideBySide: true, Cache: true, Limited: true}
 	all.Phases = []phase{
-		cold, sweep(4000), warm,
+		cold, sweep(2500), warm,
 		{Name: phaseSustained, Rate: sustained, Duration: scaled(15, scale)},
 		{Name: phaseBeyond, Rate: beyond, Duration: scaled(8, scale)},
 	}

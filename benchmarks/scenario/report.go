@@ -43,7 +43,7 @@ store; requests that joined another's run are not counted as hits. Good answers/
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", bar.Claim, bar.Bar, bar.Measured, holds)
 	}
 	if len(missed) > 0 {
-		b.WriteString("\n" + why)
+		b.WriteString("\n" + strings.TrimSpace(why) + "\n")
 	}
 	res.section(&b, "5,000 requests a second", "The seed's service. Caches are empty at first.", phaseOffered)
 	res.section(&b, "3,000 requests a second", "What the pool can serve on this machine.", phaseBusy)

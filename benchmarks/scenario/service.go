@@ -61,6 +61,9 @@ type service struct {
 
 // note counts an error by its innermost cause.
 func (s *service) note(err error) {
+	if refused := (*cachefetch.RefusedError)(nil); errors.As(err, &refused) {
+		err = errors.New("refused, " + refused.Reason) // without the upstream's port
+	}
 	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(inner) {
 		err = inner
 	}
