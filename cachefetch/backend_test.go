@@ -263,6 +263,24 @@ func TestBackendNotFound(t *testing.T) {
 	})
 }
 
+// A value that is too large to be kept here takes away the one before it.
+func TestBackendSetTooLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backendtest.Memory)
+		c, other := node(t, b), node(t, b)
+		synctest.Wait()
+		wantLoad(t, other, "a", "Alice", nil, "Alice", true)
+		synctest.Wait()
+		if err := c.Set(t.Context(), "a", string(make([]byte, 1<<20))); !errors.Is(err, cachefetch.ErrTooLarge) {
+			t.Errorf("Set: %v, want ErrTooLarge", err)
+		}
+		synctest.Wait()
+		if v, ok := other.Get("a"); ok || b.Len() != 0 {
+			t.Errorf("the other process has %q, the backend %d values", v, b.Len())
+		}
+	})
+}
+
 // What is kept longer in the backend than here is read from there again.
 func TestBackendTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -145,6 +145,29 @@ func TestL2Purge(t *testing.T) {
 	})
 }
 
+// What another process has removed or set is not overwritten by what is queued
+// here, also if that is being written just then.
+func TestL2SupersededWhileQueued(t *testing.T) {
+	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
+		b.setFault(deaf(10 * time.Millisecond))
+		l.write("running", newRecord("old"), claim{}, false)
+		synctest.Wait()
+		l.write("queued", newRecord("old"), claim{}, false)
+		for _, key := range []string{"running", "queued", "other"} {
+			stamp := l.clock.next()
+			l.supersede(purge{kind: purgeKey, name: key, stamp: stamp}, l.clock.next())
+			wantRead(t, l, key, "")
+		}
+		time.Sleep(time.Second)
+		if b.holds("p:v:running") || b.holds("p:v:queued") {
+			t.Error("written over what another process has done")
+		}
+		if n := b.count("delete"); n != 2 {
+			t.Errorf("%d removals, want one for each that was queued", n)
+		}
+	})
+}
+
 // Whatever bytes come, they are a miss unless they are the key's own.
 func TestL2BadBytes(t *testing.T) {
 	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {

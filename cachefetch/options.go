@@ -93,8 +93,9 @@ type Options[V any] struct {
 
 	// Backend is a second level behind this cache, in general shared with
 	// other processes. A load asks it first; what was loaded or set is written
-	// to it behind. It costs a Fetch no more than BackendTimeout, and never an
-	// error. Nil means none.
+	// to it behind. It never costs an error, and a load no more than two times
+	// BackendTimeout, or LeaseWait and a little where another process loads
+	// the same key. Nil means none.
 	Backend Backend
 
 	// Codec turns values into bytes for Backend. Nil means a BytesCodec if V

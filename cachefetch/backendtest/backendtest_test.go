@@ -11,17 +11,20 @@ import (
 )
 
 func TestMemory(t *testing.T) {
+	t.Parallel() // it waits for lifetimes to end
 	backendtest.Run(t, func(*testing.T) cachefetch.Backend { return new(backendtest.Memory) })
 }
 
 // A backend without capabilities passes too: they are optional.
 func TestPlain(t *testing.T) {
+	t.Parallel() // it waits for lifetimes to end
 	backendtest.Run(t, func(*testing.T) cachefetch.Backend {
 		return struct{ cachefetch.Backend }{new(backendtest.Memory)}
 	})
 }
 
 func TestFaultyDoesNoHarmUntold(t *testing.T) {
+	t.Parallel() // it waits for lifetimes to end
 	backendtest.Run(t, func(*testing.T) cachefetch.Backend {
 		return backendtest.NewFaulty(new(backendtest.Memory), 1)
 	})
