@@ -36,7 +36,7 @@ func (c *Cache[V]) fetch(ctx context.Context, l lookup[V], now engine.Instant, l
 	if served {
 		return c.answered(ctx, l, now, c.stored(l.old, now, nil))
 	}
-	r, crash := c.wait(ctx, l, always(load), func() {})
+	r, crash := c.wait(ctx, l, always(load), c.call())
 	if crash != nil {
 		crash.Raise()
 	}
@@ -96,19 +96,17 @@ type call struct {
 
 func (c *Cache[V]) call() call { return call{c.store.Newest(), c.store.Now()} }
 
-// wait joins or begins the load of a key and waits for it. It calls joined when
-// it has joined it. A crash is to be raised by the caller: it began the load.
-func (c *Cache[V]) wait(ctx context.Context, l lookup[V], load loadOf[V], joined func()) (Result[V], *engine.Crash) {
-	now := c.call()
+// wait joins or begins the load of a key, for a call that came before, and
+// waits for it. A crash is to be raised by the caller: it began the load.
+func (c *Cache[V]) wait(ctx context.Context, l lookup[V], load loadOf[V], called call) (Result[V], *engine.Crash) {
 	for {
 		t, err := c.join(ctx, l, load)
-		joined()
 		if err != nil {
 			return Result[V]{Err: err}, nil
 		}
 		// A load that began after the call is always good enough, so there is
 		// no third round.
-		if r, crash, ok := c.await(ctx, t, l, now); ok {
+		if r, crash, ok := c.await(ctx, t, l, called); ok {
 			return r, crash
 		}
 	}

@@ -21,6 +21,16 @@ const maxBatches = 4
 // each, any other error of all. Values beside an error count.
 type BatchFunc[V any] func(ctx context.Context, keys []string) (map[string]V, error)
 
+// one returns the load of one key alone.
+func (load BatchFunc[V]) one(c *Cache[V], key string) LoadFunc[V] {
+	return func(ctx context.Context, old *Item[V]) (Item[V], error) {
+		b := newBatch(c, load)
+		of, _ := b.expect(key)
+		b.seal()
+		return of(ctx, old)
+	}
+}
+
 // KeyErrors is an error for a [BatchFunc] to return that failed for some keys.
 type KeyErrors map[string]error
 
@@ -128,8 +138,7 @@ func (c *Cache[V]) waitBatch(ctx context.Context, ls []lookup[V], load BatchFunc
 		}
 		r, crashed, ok := c.await(ctx, tickets[i], l, now)
 		if !ok {
-			one := newBatch(c, load)
-			r, crashed = c.wait(ctx, l, one.expect, one.seal)
+			r, crashed = c.wait(ctx, l, always(load.one(c, l.key)), now)
 		}
 		if results[i] = r; crashed != nil {
 			crash = crashed

@@ -230,3 +230,19 @@ func TestPurgeClosed(t *testing.T) {
 		}
 	}
 }
+
+// FetchMany asks again for a key of which it has joined a load that was begun
+// before a purge, alone and only for that.
+func TestPurgeBeforeFetchMany(t *testing.T) {
+	bubble(t, Options[string]{}, func(t *testing.T, c *Cache[string]) {
+		var l loader
+		var b batches
+		wait := together(1, func(int) { wantFetchItem(t, c, "a", l.item(red("old"), nil), "old") })
+		if err := c.PurgeTag(t.Context(), "red", Hard); err != nil {
+			t.Fatal(err)
+		}
+		wantMany(t, c, "a b", b.load, "A:loaded B:loaded")
+		b.want(t, "a", "b")
+		wait()
+	})
+}
