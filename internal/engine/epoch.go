@@ -176,12 +176,10 @@ func (c *Cache[Q, V]) PurgePrefix(prefix string, mode Mode) {
 // Flush purges everything. The bytes come back as entries are swept or
 // displaced.
 func (c *Cache[Q, V]) Flush(mode Mode) {
-	c.purge(mode, func(x *epochs[V]) *marks {
-		if mode == Hard { // includes all that came before
-			x.young, x.old = table{}, table{}
-		}
-		return &x.flush
-	})
+	// It is tempting to forget all marks after a hard one, which includes
+	// them: but a call that came between such a mark and the flush, and joined
+	// a load from before both, has to know of the first.
+	c.purge(mode, func(x *epochs[V]) *marks { return &x.flush })
 }
 
 // Forget drops everything, also what is being loaded, without a purge: what
