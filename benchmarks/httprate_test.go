@@ -23,7 +23,7 @@ func TestHTTPRate(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer cache.Close()
-		limit := httprate.LimitAll(2, time.Hour)
+		limit := httprate.LimitBy(2, time.Hour, httprate.Key("*"))
 		stack := []func(http.Handler) http.Handler{limit, cache.Handler(cachemw.Policy{TTL: time.Hour})}
 		if inside {
 			stack[0], stack[1] = stack[1], stack[0]

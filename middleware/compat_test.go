@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 chi advises against RealIP, and services have it all the same
+
 package middleware
 
 import (
