@@ -25,7 +25,7 @@
 // of the context of the Fetch that began it, and ends at Options.LoadTimeout.
 // It does not end when that Fetch leaves: others may be waiting, and the value
 // is worth storing. While a load is under way, no second one of its key is
-// begun, unless the key is set or deleted meanwhile.
+// begun, unless the key is set, deleted or purged meanwhile.
 //
 // # What a caller may rely on
 //
@@ -35,15 +35,15 @@
 // under way is not undone by that load. Values are shared by all callers and
 // must not be modified.
 //
+// What is said of Fetch goes for all three forms. They share loads: a Fetch
+// joins the load of a FetchMany, and the other way round.
+//
 // # A second level
 //
 // With Options.Backend, processes share what they load: a load asks there
 // first, and what was loaded or set is written there behind. A [Backend] that
 // is slow, down or wrong costs time, never an error or a wrong value. Deletes
 // and purges reach the other processes by way of it.
-//
-// What is said of Fetch goes for all three forms. They share loads: a Fetch
-// joins the load of a FetchMany, and the other way round.
 //
 // # Upstreams
 //

@@ -68,7 +68,8 @@ type Options[V any] struct {
 
 	// RefreshWorkers is how many refreshes may run behind at once. When all
 	// are busy, a stale value is returned and its refresh is left to a later
-	// Fetch. Zero means 16.
+	// Fetch. What a FetchMany has refreshed by one call of its load takes one
+	// worker. Zero means 16.
 	RefreshWorkers int
 
 	// RefreshBackoff is how long a key is left alone after refreshing it
