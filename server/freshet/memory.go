@@ -21,7 +21,7 @@ import (
 
 const (
 	// memoryBase is what the program needs without any requests.
-	memoryBase = 32 << 20
+	memoryBase = 24 << 20
 
 	memoryInterval = time.Second
 )

@@ -13,10 +13,10 @@ func TestMemoryLimit(t *testing.T) {
 			t.Errorf("%s: %d MiB, want %d MiB", name, got/mib, want/mib)
 		}
 	}
-	f("empty", 256*mib, 5*mib, 0, 352*mib)
-	f("full cache", 256*mib, 280*mib, 256*mib, 352*mib)
-	f("full cache and requests", 256*mib, (256+32+16+100)*mib, 256*mib, (352+200)*mib)
-	f("requests alone", 256*mib, (16+500)*mib, 0, (352+1000)*mib)
+	f("empty", 256*mib, 5*mib, 0, 344*mib)
+	f("full cache", 256*mib, 280*mib, 256*mib, 344*mib)
+	f("full cache and requests", 256*mib, (256+32+12+100)*mib, 256*mib, (344+200)*mib)
+	f("requests alone", 256*mib, (12+500)*mib, 0, (344+1000)*mib)
 	f("no limit", math.MaxInt64, 5*mib, 0, math.MaxInt64)
 }
 
