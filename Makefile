@@ -22,7 +22,7 @@ test: ## run the tests of all modules, with what they need
 	@scripts/test.sh
 
 .PHONY: check
-check: lint arrows tidy-check cross vulncheck fuzz test score ## everything CI checks
+check: lint arrows tidy-check cross vulncheck fuzz score test ## everything CI checks
 
 .PHONY: fmt
 fmt: ## format the code
@@ -76,7 +76,7 @@ cross: ## build and vet for 386 and arm64, and run the tests on 386
 	GOARCH=386 CGO_ENABLED=0 go build work
 ifeq ($(shell go env GOHOSTARCH),amd64)
 	@echo GOARCH=386 go test work
-	@GOARCH=386 CGO_ENABLED=0 go test -timeout 5m -json work | $(call tool,testsum)
+	@GOARCH=386 CGO_ENABLED=0 go test -timeout 10m -json work | $(call tool,testsum)
 else
 	@echo "cross: NOT RUN, the tests on 386, which need an amd64 machine"; [ "$${CI:-}" != true ]
 endif

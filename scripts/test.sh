@@ -16,10 +16,10 @@ scripts/need.sh gcc || missing=1
 testsum=$(GOWORK=off go -C scripts tool -n testsum)
 run() {
 	status=0
-	go test -timeout 5m -race -json work || status=1
+	go test -timeout 10m -race -json work || status=1
 	if [ -n "$norace" ]; then
 		echo "without -race:"
-		go test -timeout 5m -run "^($norace)\$" -json work || status=1
+		go test -timeout 10m -run "^($norace)\$" -json work || status=1
 	fi
 	echo "scripts:"
 	GOWORK=off go -C scripts test -json work || status=1

@@ -43,7 +43,7 @@ func caches(bin string) []cache {
 }
 
 // gateway is configured to do what it does not by default, since nobody has
-// said so (docs/decisions/0008): it assumes freshness, and stands in for an
+// said so (docs/decisions/0013): it assumes freshness, and stands in for an
 // origin that fails.
 func gateway(dir, listen, origin string) (config string, err error) {
 	config = filepath.Join(dir, "freshet.yaml")
