@@ -22,7 +22,7 @@ var budgets = []struct {
 }{
 	{"memory-library", func() error { return memory("library, GOGC=100, no memory limit", 0) }},
 	{"memory-limited", func() error {
-		return memory("library, memory limit of 1.25 x MaxBytes + 32 MiB", cacheBytes+cacheBytes/4+32<<20)
+		return memory("library, memory limit of 1.25 x MaxBytes + 24 MiB", cacheBytes+cacheBytes/4+24<<20)
 	}},
 	{"cold", cold},
 	{"hot", hot},
