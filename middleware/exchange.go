@@ -41,6 +41,10 @@ type exchange struct {
 	// hit, since the request went forward.
 	forwarded string
 
+	// asked is the request's own key, if what is looked for is a normal form
+	// of it: see search.
+	asked *key
+
 	outdated int // runs waited for in vain, since they began before a purge
 }
 
@@ -63,6 +67,9 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	x.q.key = h.key(r)
 	x.hash = x.q.key.hash(c.seed)
 	e := c.store.GetAt(x.hash, x.q, x.began)
+	if e == nil {
+		e = x.search()
+	}
 	if e != nil && e.Value.variants != nil {
 		e = x.variant(&e.Value)
 	}

@@ -20,6 +20,7 @@ import (
 // then on the handler writes straight to the client that began it, and all
 // others run the handler for themselves.
 type fill struct {
+	query  string        // of the first client, as far as it is part of a key
 	req    *http.Request // what the handler is given; a clone of the leader's
 	asked  http.Header   // the header of whole, which the handler may change
 	whole  *http.Request // req without the conditions of a validation
@@ -80,6 +81,7 @@ type verdict struct {
 	body    []byte // the stored body of a response that the handler called good
 	sharing
 	vary   []string
+	search searchID      // of its No-Vary-Search
 	tags   []string      // without those of the URL
 	age    time.Duration // initial age
 	times  func(now engine.Instant) engine.Times
@@ -187,7 +189,7 @@ func (f *fill) replay(e *engine.Entry[object], now engine.Instant) {
 	f.verdict = verdict{
 		status: s.status, fields: s.fields, upstream: s.upstream, header: s.header,
 		shared: true, sharing: e.Value.sharing, length: int64(len(s.body)),
-		age: now.Sub(e.Times.Stored) + s.initialAge,
+		age: now.Sub(e.Times.Stored) + s.initialAge, search: e.Value.key.search,
 	}
 	if e.Value.variant != nil {
 		// Whoever joined this flight has the variant that it is for.

@@ -39,7 +39,7 @@ func (x *exchange) freshenByHead(gen uint64, a *arrival) {
 	before, _ := rfc9111.VaryFields(o.response.header)
 	v := x.merge(a)
 	after, _ := rfc9111.VaryFields(v.header)
-	if !v.shared || !slices.Equal(before, after) {
+	if !v.shared || v.search != o.key.search || !slices.Equal(before, after) {
 		c.store.Delete(x.hash, x.q)
 		return
 	}

@@ -62,18 +62,21 @@ func (x *exchange) invalidate(response http.Header) {
 	}
 }
 
-// invalidateKey removes what is stored under k, whatever the header fields in
-// it, and all that shares a group with it (RFC 9875 2.2.1).
+// invalidateKey removes what is stored under k and for equivalent queries,
+// whatever the header fields in it, and all that shares a group with it (RFC 9875 2.2.1).
 func (x *exchange) invalidateKey(k key) {
 	c := x.cache
-	if len(x.policy.Headers) > 0 {
-		for _, tag := range k.urlTags() {
-			c.store.PurgeTag(tag, engine.Hard)
+	c.removing()
+	for _, k := range c.equivalents(k) {
+		if len(x.policy.Headers) > 0 {
+			for _, tag := range k.urlTags() {
+				c.store.PurgeTag(tag, engine.Hard)
+			}
 		}
-	}
-	for _, tag := range c.remove(k) {
-		if isGroupTag(tag) {
-			c.store.PurgeTag(tag, engine.Hard)
+		for _, tag := range c.remove(k) {
+			if isGroupTag(tag) {
+				c.store.PurgeTag(tag, engine.Hard)
+			}
 		}
 	}
 }

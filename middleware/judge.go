@@ -118,6 +118,7 @@ func (x *exchange) judge(v *verdict, header http.Header, a *arrival) {
 	v.divide(a.fields, personal)
 	if v.shared {
 		v.tags = x.tags(v)
+		v.search = x.searchOf(header["No-Vary-Search"])
 	}
 	v.sharing = sharing{
 		byPolicy:  !fresh.Explicit && !x.byCookie,

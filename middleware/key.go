@@ -22,7 +22,12 @@ type key struct {
 	// something in its place.
 	outbound bool
 
-	tls   bool
+	tls bool
+
+	// search is the number of the rule by which query is a normal form, or
+	// ofPath. No key that is made from a request has one.
+	search searchID
+
 	host  string // the authority, with its port if the client sent one
 	path  string // URL.Path, decoded, as the handler sees it
 	query string // URL.RawQuery, or what Policy.Query makes of it
@@ -95,6 +100,9 @@ func (k *key) hash(seed maphash.Seed) uint64 {
 	if k.outbound {
 		h = mix(h, 4)
 	}
+	if k.search != noSearch {
+		h = mix(h, 5+uint64(k.search))
+	}
 	return h
 }
 
@@ -116,10 +124,18 @@ func (k *key) string() string {
 	} else {
 		b = append(b, 'p')
 	}
+	b = append(b, byte(k.search))
 	for _, part := range []string{k.host, k.path, k.query, k.rest} {
 		b = appendPart(b, part)
 	}
 	return string(b)
+}
+
+// ofPath returns the key of what is known of k's path, whatever the query.
+func (k *key) ofPath() key {
+	p := *k
+	p.query, p.search = "", ofPath
+	return p
 }
 
 // clone returns a copy of k that does not keep the request's memory alive. Its
@@ -132,7 +148,7 @@ func (k *key) clone() key {
 		all = all[len(s):]
 		return p
 	}
-	return key{k.outbound, k.tls, part(k.host), part(k.path), part(k.query), part(k.rest)}
+	return key{k.outbound, k.tls, k.search, part(k.host), part(k.path), part(k.query), part(k.rest)}
 }
 
 func (k *key) size() int64 { return int64(len(k.host) + len(k.path) + len(k.query) + len(k.rest)) }

@@ -65,6 +65,22 @@
 //	variants          the URL has more variants than Policy.MaxVariants
 //	vary-star         no other request can match the response's Vary
 //
+// # No-Vary-Search
+//
+// A response with this field answers all queries of its path that the field
+// makes equivalent (draft-ietf-httpbis-no-vary-search): with other values of
+// the parameters in params, with any of those that are not in except, or with
+// parameters in another order. Purges and unsafe methods by any of their URLs
+// reach it. Nothing has to be set, since a response without the field is for its
+// own query alone, and names are compared exactly: an origin that reads id and
+// ID alike must list both. The handler sees the query of the first client.
+//
+// What responses to a path said last counts for its next requests, so one path
+// should not say now this and now that. Queries that parsers do not read alike
+// (a ";", a "%" that begins no escape, what is not UTF-8) are themselves only.
+// A cache learns up to 32 different fields of up to 1 KiB; others, and what is not
+// valid, count as absent.
+//
 // # What a handler may rely on
 //
 // It gets a clone of the first client's request without conditional fields, or,
@@ -134,6 +150,8 @@ type Cache struct {
 	metrics *cacheMetrics
 
 	refreshes, refreshSkips, panics atomic.Uint64
+
+	searches searches
 
 	queriesMu sync.Mutex
 	queries   []Query // guarded by queriesMu; of the routes there have been

@@ -64,14 +64,16 @@ func (x exchange) fetch() {
 	}
 	rd.claims = t.Leader && !x.policy.HideStatus
 	rd.begin = func(v *verdict) { rd.w = x.begin(v, t.Leader, rd.fate) }
-	outdated := false
+	outdated, other := false, false
 	if !rd.leader {
 		rd.limit = x.patience(t.Leader)
 		rd.wants = func(v *verdict) bool {
 			// Only now are its tags known, by which it may have been purged
 			// before this request came.
 			outdated = x.cache.store.Superseded(t.Gen, since, &object{key: x.q.key}, v.tags)
-			return t.Leader || !outdated && sameValues(v.vary, f.asked, x.r.Header) && v.excludes(x.r.Header) == ""
+			// The rule by which it joined need not be that of the response.
+			other = v.shared && v.search != x.q.key.search && f.query != x.own().query
+			return t.Leader || !outdated && !other && sameValues(v.vary, f.asked, x.r.Header) && v.excludes(x.r.Header) == ""
 		}
 	}
 	if t.Leader {
@@ -82,6 +84,11 @@ func (x exchange) fetch() {
 	if how == refused && outdated && x.outdated < maxOutdated {
 		x.outdated++
 		x.fetch() // joins no such run any more
+		return
+	}
+	if how == refused && other {
+		x.under(x.own())
+		x.fetch() // by its own query
 		return
 	}
 	x.end(t, &rd, how)

@@ -79,6 +79,7 @@ func (x *exchange) newFill(fl *engine.Flight[*fill], run *exchange, attached boo
 		grow:    x.cache.store.Reserve,
 		outer:   http.Header{},
 	}
+	f.query = x.own().query
 	f.verdict.length = -1
 	if attached {
 		f.leader = x.w
@@ -118,13 +119,14 @@ func (x *exchange) detach(ctx context.Context) *http.Request {
 	r.Method = http.MethodGet
 	rfc9111.StripConditional(r.Header)
 	if !x.policy.Query.isZero() {
-		r.URL.RawQuery = x.q.key.query
+		query := x.own().query
+		r.URL.RawQuery = query
 		// Other ways to see what is not part of the key.
 		r.Form, r.PostForm, r.MultipartForm = nil, nil, nil
 		if path, _, ok := strings.Cut(r.RequestURI, "?"); ok {
 			r.RequestURI = path
-			if x.q.key.query != "" {
-				r.RequestURI += "?" + x.q.key.query
+			if query != "" {
+				r.RequestURI += "?" + query
 			}
 		}
 	}

@@ -161,6 +161,9 @@ const (
 // of its fields is set, parameters are compared in sorted order, values of one
 // name in the order sent.
 //
+// Where responses come with No-Vary-Search, what they say applies to the
+// parameters that are left: see the package's documentation.
+//
 // A handler on a route that sets Allow or Ignore sees only the parameters that
 // are part of the key: one that is not, cannot change a stored response.
 type Query struct {

@@ -27,15 +27,15 @@ func (x *exchange) capture(status int, a *arrival) *capture {
 	if !ok || !rfc9111.LocatesSelf(target, headerOf(a.fields)) {
 		return nil
 	}
+	c := x.cache
+	x.q.key = x.key(x.r) // before the tags, which are of its origin
+	x.hash = x.q.key.hash(c.seed)
 	a.method = http.MethodPost
 	v := verdict{status: status, length: a.length()}
 	x.judge(&v, headerOf(a.fields), a)
-	if !v.shared || len(v.vary) > 0 || v.length > x.policy.MaxBodyBytes {
-		return nil // a POST with Vary is too rare to be worth a variant
+	if !v.shared || len(v.vary) > 0 || v.search != noSearch || v.length > x.policy.MaxBodyBytes {
+		return nil // a POST with Vary is too rare to be worth a variant, or a normal form
 	}
-	c := x.cache
-	x.q.key = x.key(x.r)
-	x.hash = x.q.key.hash(c.seed)
 	k := &capture{x: x, verdict: v, gen: c.store.Generation()}
 	o := object{key: x.q.key.clone(), private: reasonMethod, metrics: x.route(x.r)}
 	tags, tagCost := o.key.tagged(v.tags)

@@ -78,12 +78,28 @@ func (x *exchange) settle(fl *engine.Flight[*fill], clean bool) {
 // returns why it does not, or "".
 func (x *exchange) publish(fl *engine.Flight[*fill], v *verdict, body []byte, reserved int64) string {
 	c := x.cache
-	s := v.response(body)
 	now := c.store.Now()
+	times := v.times(now)
+	if v.search != noSearch {
+		x.hint(fl, v.search, times)
+	}
+	varies := x.q.variant != nil || len(v.vary) > 0
+	if home := x.home(v.search); home != x.q.key {
+		c.searches.mu.RLock()
+		defer c.searches.mu.RUnlock()
+		// A removal of x's own query finds its run, by whatever rule that is named.
+		if found := v.search == noSearch && x.q.variant == nil; !found && fl.Gen < c.searches.removed {
+			c.store.Release(reserved)
+			return reasonPurged // maybe
+		}
+		x = x.moved(fl, home)
+		e := c.store.Get(x.hash, x.q)
+		varies = len(v.vary) > 0 || e != nil && e.Value.variants != nil
+	}
+	s := v.response(body)
 	o := object{key: x.q.key.clone(), response: s, sharing: v.sharing, metrics: x.route(fl.State.req)}
 	hash := x.q.key.hash(c.seed)
-	times := v.times(now)
-	if x.q.variant != nil || len(v.vary) > 0 {
+	if varies {
 		vr, why := x.variantFor(fl, v, times, hash)
 		if vr == nil {
 			c.store.Release(reserved)

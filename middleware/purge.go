@@ -34,7 +34,8 @@ func (m Mode) engine() engine.Mode {
 // with all variants and for all methods. It is an absolute http or https URL
 // with the query that clients send, whatever routers cut off its path before
 // the cache. Under Policy.Query, one with parameters that do not count names
-// the same responses as one without.
+// the same responses as one without, and so does an equivalent one where
+// responses have come with No-Vary-Search.
 //
 // Once it has returned, nothing is served as it was that was generated before,
 // nor what a run brings that was begun before: that goes to those who wait for
@@ -44,12 +45,15 @@ func (c *Cache) PurgeURL(rawURL string, mode Mode) error {
 	if err != nil {
 		return err
 	}
+	c.removing()
 	base := site(u.Scheme, u.Host) + u.EscapedPath()
 	purged := make(map[string]bool)
 	for _, q := range c.mountedQueries() {
-		if tag := urlTag(base, q.normalise(u.RawQuery)); !purged[tag] {
-			purged[tag] = true
-			c.store.PurgeTag(tag, mode.engine())
+		for _, k := range c.equivalents(key{query: q.normalise(u.RawQuery)}) {
+			if tag := k.urlTag(base); !purged[tag] {
+				purged[tag] = true
+				c.store.PurgeTag(tag, mode.engine())
+			}
 		}
 	}
 	return nil
@@ -207,9 +211,16 @@ func (k *key) places() (bases []string) {
 func (k *key) urlTags() []string {
 	tags := k.places()
 	for i, base := range tags {
-		tags[i] = urlTag(base, k.query)
+		tags[i] = k.urlTag(base)
 	}
 	return tags
+}
+
+func (k *key) urlTag(base string) string {
+	if k.search != noSearch {
+		return searchTag(base, k.query, k.search)
+	}
+	return urlTag(base, k.query)
 }
 
 // hasPrefix reports whether an object's URL begins with what PurgePrefix made
@@ -240,7 +251,8 @@ func (x *exchange) tags(v *verdict) []string {
 		tags = append(tags, x.q.key.groupTag(group))
 	}
 	if x.policy.Tags != nil {
-		own := x.policy.Tags(x.q.key.url(), v.header.Clone())
+		k := x.own()
+		own := x.policy.Tags(k.url(), v.header.Clone())
 		tags = append(tags, slices.DeleteFunc(slices.Clone(own), func(tag string) bool {
 			return tag == "" || tag[0] == reservedTag
 		})...)

@@ -19,7 +19,8 @@ type lookup struct {
 
 // An object is what is stored: under a key, a response, or the knowledge which
 // fields its responses vary by, or that they cannot be shared; under a
-// variant, a response or that it cannot be shared.
+// variant, a response or that it cannot be shared; under the key of a path, by
+// which rule to look for the normal form of a query.
 // It is immutable but for its response's own status.
 type object struct {
 	key      key
@@ -29,6 +30,7 @@ type object struct {
 	private  string // why responses are not shared, if that is what is known
 
 	sharing
+	search searchID // of a path: the rule its responses came with, if that is what is known
 
 	metrics *routeMetrics
 }

@@ -269,6 +269,9 @@ func TestKeysCollide(t *testing.T) {
 		{key: key{host: "a", path: "/", rest: rest("", "q", "")}},
 		{key: key{host: "a", path: "/", rest: rest("", "", "q")}},
 		{key: key{host: "a", path: "/q"}},
+		{key: key{host: "a", path: "/", query: "q", search: 1}},
+		{key: key{host: "a", path: "/", query: "q", search: 2}},
+		{key: key{host: "a", path: "/", search: ofPath}},
 		{variant: one},
 		{variant: two},
 	}
