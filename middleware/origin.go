@@ -3,6 +3,7 @@ package middleware
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/go-chi/chi/v5"
@@ -67,7 +68,11 @@ func (x *exchange) superseded(f *engine.Flight[*fill], upTo uint64) bool {
 	f.State.mu.Lock()
 	tags := f.State.verdict.tags
 	f.State.mu.Unlock()
-	return x.cache.store.Superseded(f.Gen, upTo, &object{key: x.q.key}, append(x.q.key.urlTags(), tags...))
+	tags = slices.Clone(tags)
+	for _, k := range x.cache.equivalents(x.own()) { // by whatever rule its response comes with
+		tags = append(tags, k.urlTags()...)
+	}
+	return x.cache.store.Superseded(f.Gen, upTo, &object{key: x.q.key}, tags)
 }
 
 // newFill makes the fill of a flight. It runs on the request's own goroutine,

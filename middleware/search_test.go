@@ -309,6 +309,14 @@ func TestSearchRemoveInFlight(t *testing.T) {
 						remove(c, h)
 						o.set(func() { o.delay = time.Second })
 						wg.Go(func() { searchWant(t, h, "/?id=1&utm=y", "v1 id=1&utm=y", false) })
+						synctest.Wait()
+						if name != "POST" && name != "Location" && known != "not" || known == "path" {
+							wg.Go(func() { // for this one the old run is still under way
+								if got := get(h, "/?id=1&utm=x").Body.String(); !strings.HasPrefix(got, "v1 ") {
+									t.Errorf("while the run goes on: %q", got)
+								}
+							})
+						}
 						wg.Wait()
 						o.set(func() { o.delay = 0 })
 						get(h, "/?id=2")
