@@ -124,8 +124,11 @@ func (c *Cache[Q, V]) Get(hash uint64, q Q) *Entry[V] { return c.GetAt(hash, q, 
 // tenth of a hit.
 func (c *Cache[Q, V]) GetAt(hash uint64, q Q, now Instant) *Entry[V] {
 	e := c.index.get(hash)
-	if e == nil || !c.match(q, &e.Value) || e.checked.Load() < c.epochs.newest.Load() && !c.outlives(e) {
-		c.missed(hash, e)
+	if e != nil && e.checked.Load() < c.epochs.newest.Load() {
+		e = c.recheck(hash, e)
+	}
+	if e == nil || !c.match(q, &e.Value) {
+		c.admission.store.touch(hash)
 		return nil
 	}
 	mask := uint64(hotMask)
@@ -141,12 +144,16 @@ func (c *Cache[Q, V]) GetAt(hash uint64, q Q, now Instant) *Entry[V] {
 	return e
 }
 
-// missed counts a miss of hash. e, if not nil, is of another key or was purged.
-func (c *Cache[Q, V]) missed(hash uint64, e *Entry[V]) {
-	if e != nil && !c.outlives(e) {
+// recheck returns the entry of hash if it outlives all purges. It was e a
+// moment ago; when another has taken its place meanwhile, that one counts.
+func (c *Cache[Q, V]) recheck(hash uint64, e *Entry[V]) *Entry[V] {
+	for !c.outlives(e) {
 		c.drop(e)
+		if e = c.index.get(hash); e == nil {
+			return nil
+		}
 	}
-	c.admission.store.touch(hash)
+	return e
 }
 
 // Put makes e the live entry of hash at a cost of cost bytes, unless a newer
@@ -252,13 +259,14 @@ func (c *Cache[Q, V]) Delete(hash uint64, q Q) bool {
 	s := c.index.shard(hash)
 	s.mu.Lock()
 	e := s.m[hash]
-	found := e != nil && c.match(q, &e.Value)
-	if found {
+	live := false
+	if e != nil && c.match(q, &e.Value) {
+		live = c.outlives(e)
 		c.dropLocked(s, e)
 	}
 	s.mu.Unlock()
 	c.admission.help()
-	return found && c.outlives(e)
+	return live
 }
 
 // Soften makes the live entry for q stale, as a soft purge does.

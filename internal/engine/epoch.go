@@ -243,14 +243,17 @@ func (c *Cache[Q, V]) PurgedAt(wall int64, v *V, tags []string) (gone bool, stal
 	return gone, stale
 }
 
-// outlives reports whether e is still an entry, and makes it stale if a soft
-// purge says so. Entries that were checked since the newest purge need not be
-// asked.
+// outlives reports whether e is still an entry, neither dropped nor purged, and
+// makes it stale if a soft purge says so. Entries that were checked since the
+// newest purge need not be asked.
 func (c *Cache[Q, V]) outlives(e *Entry[V]) bool {
 	x := &c.epochs
 	newest := x.newest.Load() // before the marks: they may be newer, never older
 	x.mu.RLock()
 	gone, stale := x.since(e.Gen, &e.Value, e.Tags)
+	// A walk may have dropped e for marks that it has then forgotten, since e
+	// was found. Looked at with mu held: it drops first, and forgets with mu.
+	gone = gone || e.dead.Load()
 	x.mu.RUnlock()
 	if gone {
 		return false

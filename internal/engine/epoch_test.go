@@ -375,3 +375,25 @@ func TestCompactionUnderLoad(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// A reader finds an entry, and then is slow: meanwhile the entry is purged, a
+// walk drops it, and the purge is forgotten.
+func TestDroppedBeforeForgotten(t *testing.T) {
+	c := newCache(t, 1<<20)
+	c.put("key", "v", 300)
+	found := c.index.get(c.hash("key"))
+	c.PurgePrefix("key", Hard)
+	for i := range maxPrefixes {
+		c.PurgePrefix(fmt.Sprint("other", i), Hard)
+	}
+	if len(c.epochs.young.prefixes)+len(c.epochs.old.prefixes) >= maxPrefixes {
+		t.Fatal("no purge was forgotten")
+	}
+	if c.outlives(found) || c.recheck(c.hash("key"), found) != nil {
+		t.Error("the entry outlived its purge")
+	}
+	c.put("key", "w", 300)
+	if e := c.recheck(c.hash("key"), found); e == nil || e.Value.body != "w" {
+		t.Errorf("%v in place of the one that came after", e)
+	}
+}
