@@ -22,6 +22,27 @@ type fakeBackend struct {
 	fault func(ctx context.Context, call, key string) error
 }
 
+// plant makes value what is stored under key.
+func (f *fakeBackend) plant(key string, value []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.m[key] = value
+}
+
+// uproot removes what is stored under key.
+func (f *fakeBackend) uproot(key string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.m, key)
+}
+
+// stored returns what is stored under key.
+func (f *fakeBackend) stored(key string) []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.m[key]
+}
+
 func (f *fakeBackend) begin(ctx context.Context, call, key string) error {
 	f.mu.Lock()
 	if f.m == nil {

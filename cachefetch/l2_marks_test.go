@@ -62,11 +62,11 @@ func TestMarksInDoubt(t *testing.T) {
 		b.setFault(nil)
 		wantRead(t, l, "a", "Alice")
 		time.Sleep(markRefresh)
-		b.m["p:t:users"] = []byte("purged?")
+		b.plant("p:t:users", []byte("purged?"))
 		wantRead(t, l, "a", "")
-		b.m["p:t:users"] = b.m["p:v:a"] // an envelope, of something else
+		b.plant("p:t:users", b.stored("p:v:a")) // an envelope, of something else
 		wantRead(t, l, "a", "")
-		delete(b.m, "p:t:users")
+		b.uproot("p:t:users")
 		wantRead(t, l, "a", "Alice")
 	})
 }
@@ -119,7 +119,8 @@ func TestMarksAreBounded(t *testing.T) {
 		if b.holds("p:v:too many") {
 			t.Error("written, with more tags than are looked at")
 		}
-		b.m["p:v:too many"], _ = l.seal("too many", tagged("Alice", tags...))
+		sealed, _ := l.seal("too many", tagged("Alice", tags...))
+		b.plant("p:v:too many", sealed)
 		wantRead(t, l, "too many", "")
 		for i := range 3 * marksKnown {
 			l.marks.set(fmt.Sprint(i), mark{stamp: 1})

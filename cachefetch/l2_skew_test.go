@@ -52,7 +52,8 @@ func TestSkewAndSet(t *testing.T) {
 		defer third.close()
 		third.supersede(purge{kind: purgeOlder, name: "a", stamp: set.stamp}, third.clock.next())
 		wantRead(t, third, "a", "")
-		b.m["p:v:a"], _ = l.seal("a", set)
+		sealed, _ := l.seal("a", set)
+		b.plant("p:v:a", sealed)
 		wantRead(t, l, "a", "set")
 		wantRead(t, third, "a", "set")
 	})
@@ -64,7 +65,8 @@ func TestSkewAndOrder(t *testing.T) {
 	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
 		b.begin(t.Context(), "", "")
 		r := ahead("Alice")
-		b.m["p:v:a"], _ = l.seal("a", r)
+		sealed, _ := l.seal("a", r)
+		b.plant("p:v:a", sealed)
 		wantRead(t, l, "a", "Alice")
 		if stamp := l.clock.next(); stamp <= r.stamp {
 			t.Errorf("the next stamp is %v before that of what was read", time.Duration(r.stamp-stamp))

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,11 +111,11 @@ func TestL2DeleteHoldsForOthersToo(t *testing.T) {
 func TestL2Purge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := new(fakeBackend)
-		mark := int64(0)
+		var mark atomic.Int64
 		l := newL2(l2Config[string]{
 			backend: b, codec: StringCodec{}, budget: 50 * time.Millisecond, maxOps: 100, maxBytes: 1 << 20, clock: new(stampClock),
 			purged: func(key string, tags []string, stamp int64) bool {
-				return slices.Contains(tags, "users") && stamp <= mark
+				return slices.Contains(tags, "users") && stamp <= mark.Load()
 			},
 		})
 		defer l.close()
@@ -125,8 +126,9 @@ func TestL2Purge(t *testing.T) {
 		}
 		l.write("stored", tagged("Alice"), claim{}, false)
 		synctest.Wait()
-		l.write("queued", tagged("Bob"), claim{}, false)
-		mark = time.Now().UnixNano()
+		queued := tagged("Bob")
+		mark.Store(time.Now().UnixNano())
+		l.write("queued", queued, claim{}, false)
 		wantRead(t, l, "stored", "")
 		wantRead(t, l, "queued", "")
 		synctest.Wait()
@@ -173,17 +175,17 @@ func TestL2BadBytes(t *testing.T) {
 	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
 		l.write("a", newRecord("Alice"), claim{}, false)
 		synctest.Wait()
-		good := b.m["p:v:a"]
+		good := b.stored("p:v:a")
 		for _, bad := range [][]byte{
 			nil, {}, {1}, []byte("Alice"), good[1:], good[:len(good)-1],
 			append(slices.Clone(good), 0), []byte(strings.ToUpper(string(good))),
 		} {
-			b.m["p:v:a"] = bad
+			b.plant("p:v:a", bad)
 			wantRead(t, l, "a", "")
 		}
-		b.m["p:v:b"] = good // another key's
+		b.plant("p:v:b", good) // another key's
 		wantRead(t, l, "b", "")
-		b.m["p:v:a"] = good
+		b.plant("p:v:a", good)
 		wantRead(t, l, "a", "Alice")
 		if s := l.usage(); s.Bad != 9 || s.Errors != 0 || s.Open {
 			t.Errorf("%+v, want 9 bad and no error: the backend did answer", s)
@@ -345,7 +347,8 @@ func TestL2GivesUp(t *testing.T) {
 		time.Sleep(2 * maxClockSkew)
 		r := newRecord("new")
 		r.errorUntil += int64(24 * time.Hour)
-		b.m["p:v:poison"], _ = l.seal("poison", &record[string]{value: "old", stamp: r.stamp - 1, errorUntil: r.errorUntil})
+		sealed, _ := l.seal("poison", &record[string]{value: "old", stamp: r.stamp - 1, errorUntil: r.errorUntil})
+		b.plant("p:v:poison", sealed)
 		l.write("poison", r, claim{}, false)
 		for range 1000 {
 			time.Sleep(time.Second)

@@ -34,27 +34,41 @@ const patience = 10 * time.Second
 // synctest bubble.
 func Run(t *testing.T, open func(t *testing.T) cachefetch.Backend) {
 	for _, tt := range []struct {
-		name string
-		test func(s *suite)
+		name  string
+		needs func(b cachefetch.Backend) bool // the capability that is tested, nil for none
+		test  func(s *suite)
 	}{
-		{"Missing", (*suite).missing},
-		{"RoundTrip", (*suite).roundTrip},
-		{"Keys", (*suite).keys},
-		{"Slices", (*suite).slices},
-		{"TTL", (*suite).ttl},
-		{"Context", (*suite).context},
-		{"Concurrent", (*suite).concurrent},
-		{"Versions", (*suite).newestWins},
-		{"VersionsAfterDelete", (*suite).lateWrites},
-		{"VersionsConcurrent", (*suite).versionsConcurrent},
-		{"Invalidations", (*suite).messages},
-		{"InvalidationsEnd", (*suite).messagesEnd},
-		{"Lease", (*suite).lease},
-		{"LeaseTTL", (*suite).leaseTTL},
-		{"LeaseConcurrent", (*suite).leaseConcurrent},
+		{"Missing", nil, (*suite).missing},
+		{"RoundTrip", nil, (*suite).roundTrip},
+		{"Keys", nil, (*suite).keys},
+		{"Slices", nil, (*suite).slices},
+		{"TTL", nil, (*suite).ttl},
+		{"Context", nil, (*suite).context},
+		{"Concurrent", nil, (*suite).concurrent},
+		{"Versions", has[cachefetch.Versions], (*suite).newestWins},
+		{"VersionsAfterDelete", has[cachefetch.Versions], (*suite).lateWrites},
+		{"VersionsConcurrent", has[cachefetch.Versions], (*suite).versionsConcurrent},
+		{"Invalidations", has[cachefetch.Invalidations], (*suite).messages},
+		{"InvalidationsEnd", has[cachefetch.Invalidations], (*suite).messagesEnd},
+		{"Lease", has[cachefetch.Lease], (*suite).lease},
+		{"LeaseTTL", has[cachefetch.Lease], (*suite).leaseTTL},
+		{"LeaseConcurrent", has[cachefetch.Lease], (*suite).leaseConcurrent},
 	} {
-		t.Run(tt.name, func(t *testing.T) { tt.test(&suite{t, open(t)}) })
+		t.Run(tt.name, func(t *testing.T) {
+			b := open(t)
+			if tt.needs != nil && !tt.needs(b) {
+				t.Log("the backend does not have this capability, which is optional")
+				return
+			}
+			tt.test(&suite{t, b})
+		})
 	}
+}
+
+// has reports whether b has the capability C.
+func has[C any](b cachefetch.Backend) bool {
+	_, ok := b.(C)
+	return ok
 }
 
 // A suite is one subtest with its backend.

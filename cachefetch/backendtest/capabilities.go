@@ -13,13 +13,7 @@ import (
 	"github.com/freshet-go/freshet/cachefetch"
 )
 
-func (s *suite) versions() cachefetch.Versions {
-	v, ok := s.b.(cachefetch.Versions)
-	if !ok {
-		s.Skip("the backend has no Versions, which are optional")
-	}
-	return v
-}
+func (s *suite) versions() cachefetch.Versions { return s.b.(cachefetch.Versions) }
 
 func (s *suite) setVersion(v cachefetch.Versions, key, value string, version int64) {
 	s.Helper()
@@ -89,13 +83,7 @@ func (s *suite) versionsConcurrent() {
 	s.want("a", []byte("200"))
 }
 
-func (s *suite) invalidations() cachefetch.Invalidations {
-	v, ok := s.b.(cachefetch.Invalidations)
-	if !ok {
-		s.Skip("the backend has no Invalidations, which are optional")
-	}
-	return v
-}
+func (s *suite) invalidations() cachefetch.Invalidations { return s.b.(cachefetch.Invalidations) }
 
 // A subscription collects what one Subscribe receives.
 type subscription struct {
@@ -220,13 +208,7 @@ func (s *suite) messagesEnd() {
 	s.wantSoon(done, "Subscribe with an ended context")
 }
 
-func (s *suite) leases() cachefetch.Lease {
-	v, ok := s.b.(cachefetch.Lease)
-	if !ok {
-		s.Skip("the backend has no Lease, which is optional")
-	}
-	return v
-}
+func (s *suite) leases() cachefetch.Lease { return s.b.(cachefetch.Lease) }
 
 func (s *suite) acquire(v cachefetch.Lease, key string, ttl time.Duration) string {
 	s.Helper()
