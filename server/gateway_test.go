@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/textproto"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -366,7 +367,14 @@ func TestUpstreamFailures(t *testing.T) {
 			}
 		}
 	}
-	if log := s.log.String(); !strings.Contains(log, "upstream=app") || !strings.Contains(log, "upstream=down") || !strings.Contains(log, "status=504") {
+	// The log is written behind the answer.
+	wanted := func(log string) bool {
+		return strings.Contains(log, "upstream=app") && strings.Contains(log, "upstream=down") && strings.Contains(log, "status=504")
+	}
+	for began := time.Now(); !wanted(s.log.String()) && time.Since(began) < 10*time.Second; {
+		runtime.Gosched()
+	}
+	if log := s.log.String(); !wanted(log) {
 		t.Errorf("log: %s", log)
 	}
 }
