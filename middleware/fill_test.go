@@ -328,7 +328,7 @@ func TestFillGoroutines(t *testing.T) {
 	client := srv.Client()
 	_, _, _ = fetch(client, srv.URL+"/warm")
 	client.CloseIdleConnections()
-	before := runtime.NumGoroutine()
+	before := goroutines()
 	const n = 20
 	began.Add(n)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -351,10 +351,10 @@ func TestFillGoroutines(t *testing.T) {
 	close(release)
 	client.CloseIdleConnections()
 	deadline := time.Now().Add(5 * time.Second)
-	for runtime.NumGoroutine() > before && time.Now().Before(deadline) {
+	for goroutines() > before && time.Now().Before(deadline) {
 		runtime.Gosched()
 	}
-	if after := runtime.NumGoroutine(); after > before {
+	if after := goroutines(); after > before {
 		t.Errorf("%d goroutines, %d before", after, before)
 	}
 }

@@ -130,11 +130,12 @@ func (x *exchange) patience(leader bool) time.Duration {
 func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
 	f := t.State
 	m := x.routeOf(f)
-	if rd.leader && how != left && how != useStale && f.over() {
-		// Let the run be over before the leader goes on: its panic is the
-		// leader's, and what net/http frees after the request is its too.
+	if f.over() && (how == delivered || rd.leader && how != left && how != useStale) {
+		// Let the run be over before the request goes on: who has the whole of a
+		// response finds it stored, the run's panic is the leader's, and what
+		// net/http frees after the leader's request is the run's too.
 		<-t.Over()
-		if crash := t.Crash(); crash != nil {
+		if crash := t.Crash(); rd.leader && crash != nil {
 			if how == cutOff && !f.begun() && x.stale(m, 0, reasonPanic) {
 				if !aborted(crash) {
 					x.cache.opts.Logger.Error("handler panicked, an old response was used", "panic", crash.Value, "path", x.r.URL.Path)
