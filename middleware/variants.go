@@ -63,10 +63,7 @@ func appendValues(b []byte, fields []string, h http.Header) []byte {
 		start := len(b)
 		b = append(b, 0, 0, 0)
 		b = rfc9111.AppendNormalised(b, name, h[name])
-		n := len(b) - start - 3
-		if _, present := h[name]; present {
-			n++ // an empty field is not an absent one
-		}
+		n := len(b) - start - 3 // 0 for an absent field, and only for that
 		b[start], b[start+1], b[start+2] = byte(n>>16), byte(n>>8), byte(n)
 	}
 	return b

@@ -248,15 +248,6 @@ func (t *Ticket[S]) Leave() {
 	t.abandonLocked()
 }
 
-// SetKeep says whether the run is to go on when nobody waits for it, which
-// may become known only while it runs.
-func (f *Flight[S]) SetKeep(keep bool) {
-	f.shard.mu.Lock()
-	defer f.shard.mu.Unlock()
-	f.keep = keep
-	f.abandonLocked()
-}
-
 func (f *Flight[S]) abandonLocked() {
 	if f.waiters == 0 && !f.keep {
 		f.shard.disown(f)

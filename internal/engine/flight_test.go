@@ -169,25 +169,6 @@ func TestFlightKeptWithoutWaiters(t *testing.T) {
 	})
 }
 
-func TestFlightSetKeep(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var b board
-		f := b.join(t, "key", b.start(true, patient))
-		f.Leave()
-		f.SetKeep(false)
-		if f.Context.Err() == nil {
-			t.Error("not cancelled when it turned out not worth keeping")
-		}
-		g := b.join(t, "key", b.start(false, slow))
-		g.SetKeep(true)
-		g.Leave()
-		if g.Context.Err() != nil {
-			t.Error("cancelled although it turned out worth keeping")
-		}
-		time.Sleep(2 * time.Second)
-	})
-}
-
 func TestFlightDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b board
@@ -342,14 +323,12 @@ func TestFlightStorm(t *testing.T) {
 				key := fmt.Sprint("key", rand.IntN(3))
 				ticket := b.join(t, key, b.start(rand.IntN(2) == 0, slow))
 				defer ticket.Leave()
-				switch rand.IntN(5) {
+				switch rand.IntN(4) {
 				case 0:
 				case 1:
 					b.Doom(1, key)
 				case 2:
 					ticket.Disown()
-				case 3:
-					ticket.SetKeep(rand.IntN(2) == 0)
 				default:
 					if err := ticket.Wait(t.Context(), 0); err != nil || ticket.State.text != fmt.Sprint("run ", ticket.Gen) {
 						t.Errorf("got %q, %v", ticket.State.text, err)

@@ -42,11 +42,6 @@ func InitialAge(age time.Duration, date, requestTime, responseTime time.Time) ti
 	return clampAge(max(apparent, corrected))
 }
 
-// CurrentAge returns the current_age of a stored response (4.2.3).
-func CurrentAge(initial time.Duration, responseTime, now time.Time) time.Duration {
-	return clampAge(clampAge(initial) + clampAge(now.Sub(responseTime)))
-}
-
 // clampAge keeps sums from overflowing (1.2.2).
 func clampAge(d time.Duration) time.Duration {
 	return min(max(0, d), MaxDelta)

@@ -22,8 +22,6 @@ func TestAllocations(t *testing.T) {
 		"If-Modified-Since": {dates[0]},
 	}
 	dated := http.Header{"If-Modified-Since": {dates[0]}}
-	same := Select([]string{"Accept-Encoding", "Accept-Language", "Cookie"}, request)
-	other := Select([]string{"Accept-Encoding"}, http.Header{"Accept-Encoding": {"br, gzip;q=0.8, deflate", "zstd"}})
 	stored := http.Header{"Etag": {`"abc"`}, "Last-Modified": {dates[0]}, "Expires": {dates[0]}}
 	rawEncodings := [][]string{{"gzip, deflate, br, zstd"}, {"gzip;q=1.0, *;q=0"}, {"identity"}, {""}, {"gzip", "br"}}
 	var cc CacheControl
@@ -43,8 +41,6 @@ func TestAllocations(t *testing.T) {
 		{"Lifetime", func() { ok = Lifetime(stored, CacheControl{}, date, testNow).Explicit }},
 		{"NotModified by tag", func() { ok = NotModified(request, stored, testNow) }},
 		{"NotModified by date", func() { ok = NotModified(dated, stored, testNow) }},
-		{"MatchFields, as stored", func() { ok = MatchFields(same, request) }},
-		{"MatchFields, encodings sent differently", func() { ok = MatchFields(other, request) }},
 		{"AppendNormalised", func() {
 			var buf [128]byte
 			key := buf[:0]
@@ -74,14 +70,10 @@ func BenchmarkParseCacheControl(b *testing.B) {
 	}
 }
 
-func BenchmarkMatchFields(b *testing.B) {
-	stored := Select([]string{"Accept-Encoding"}, http.Header{"Accept-Encoding": {"gzip, br"}})
-	for name, value := range map[string]string{"same": "gzip, br", "equivalent": "br, gzip"} {
-		h := http.Header{"Accept-Encoding": {value}}
-		b.Run(name, func(b *testing.B) {
-			for b.Loop() {
-				MatchFields(stored, h)
-			}
-		})
+func BenchmarkAppendNormalised(b *testing.B) {
+	lines := []string{"gzip, deflate, br, zstd"}
+	var buf [128]byte
+	for b.Loop() {
+		AppendNormalised(buf[:0], "Accept-Encoding", lines)
 	}
 }

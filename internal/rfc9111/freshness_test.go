@@ -79,18 +79,6 @@ func TestInitialAge(t *testing.T) {
 	}
 }
 
-func TestCurrentAge(t *testing.T) {
-	if got := CurrentAge(5*time.Second, testNow, testNow.Add(time.Minute)); got != 65*time.Second {
-		t.Errorf("got %v", got)
-	}
-	if got := CurrentAge(5*time.Second, testNow, testNow.Add(-time.Minute)); got != 5*time.Second {
-		t.Errorf("clock set back: got %v", got)
-	}
-	if got := CurrentAge(MaxDelta, testNow, testNow.Add(time.Minute)); got != MaxDelta {
-		t.Errorf("overflow: got %v", got)
-	}
-}
-
 func TestLifetime(t *testing.T) {
 	at := func(d time.Duration) string { return testNow.Add(d).Format(http.TimeFormat) }
 	explicit := func(d time.Duration) Freshness { return Freshness{d, true} }

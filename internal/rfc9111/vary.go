@@ -31,60 +31,6 @@ func VaryFields(h http.Header) (fields []string, star bool) {
 	return slices.Compact(fields), false
 }
 
-// A Selected is the value of one request field that a stored response was
-// selected by (4.1).
-type Selected struct {
-	Name  string // canonical
-	Value string // from [NormaliseField]; empty when the request had no such field
-	Raw   string // as it was sent, so that the same client matches cheaply
-}
-
-// Select takes the named fields out of a request. The names are those from
-// [VaryFields]. The result keeps no memory of h alive.
-func Select(fields []string, h http.Header) []Selected {
-	if len(fields) == 0 {
-		return nil
-	}
-	selected := make([]Selected, len(fields))
-	for i, name := range fields {
-		lines := h[name]
-		value := NormaliseField(name, lines)
-		// A normalised value is its own normalisation, which makes it a
-		// true Raw where there is no single line.
-		raw := value
-		if len(lines) == 1 && lines[0] != value {
-			raw = strings.Clone(lines[0])
-		}
-		selected[i] = Selected{Name: name, Value: value, Raw: raw}
-	}
-	return selected
-}
-
-// MatchFields reports whether a request matches the fields that a stored
-// response was selected by (4.1). It allocates nothing when each field is one
-// line, equal to what is stored, and nothing either for an Accept-Encoding of
-// common codings.
-func MatchFields(stored []Selected, h http.Header) bool {
-	for i := range stored {
-		if !stored[i].match(h[stored[i].Name]) {
-			return false
-		}
-	}
-	return true
-}
-
-func (s *Selected) match(lines []string) bool {
-	// Absent matches absent only, and never an empty value (4.1).
-	if len(lines) == 0 || s.Value == "" {
-		return len(lines) == 0 && s.Value == ""
-	}
-	if len(lines) == 1 && lines[0] == s.Raw {
-		return true
-	}
-	var buf [128]byte
-	return string(AppendNormalised(buf[:0], s.Name, lines)) == s.Value
-}
-
 // NormaliseField returns the value of a request field in a form that is equal
 // for requests that match (4.1), as [AppendNormalised] does.
 func NormaliseField(name string, lines []string) string {
