@@ -60,7 +60,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/freshet-go/freshet/internal/engine"
 )
@@ -210,10 +209,6 @@ func (c *Cache[V]) SetItem(ctx context.Context, key string, it Item[V]) error {
 	return nil
 }
 
-// closeTimeout is how long Close waits for refreshes that are under way. Their
-// contexts have ended by then.
-const closeTimeout = 5 * time.Second
-
 // Close ends all loads, waits up to five seconds for refreshes to return, up to
 // two for what is queued for Options.Backend to be written, and frees the
 // values. Its error says that some refreshes did not return. Close may be called more
@@ -224,10 +219,8 @@ func (c *Cache[V]) Close() error {
 		c.closed.Store(true)
 		c.metrics.group.Unregister()
 		c.flights.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-		defer cancel()
-		if err := c.pool.Close(ctx); err != nil {
-			c.closeOK = fmt.Errorf("cachefetch: refreshes still running %v after Close: %w", closeTimeout, err)
+		if err := c.pool.Close(); err != nil {
+			c.closeOK = fmt.Errorf("cachefetch: %w", err)
 		}
 		if c.l2 != nil {
 			c.l2.close()

@@ -95,7 +95,6 @@ package middleware
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -104,7 +103,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/freshet-go/freshet/internal/engine"
 )
@@ -291,10 +289,6 @@ func (c *Cache) Stats() Stats {
 	}
 }
 
-// closeTimeout is how long Close waits for refreshes that are under way. Their
-// contexts have ended by then.
-const closeTimeout = 5 * time.Second
-
 // Close ends all runs of handlers, waits up to five seconds for refreshes to
 // return, and frees what is stored. Its error says that some did not. From
 // then on handlers run uncached. Close may be called more than once.
@@ -303,10 +297,8 @@ func (c *Cache) Close() error {
 		c.closed.Store(true)
 		c.metrics.group.Unregister()
 		c.flights.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-		defer cancel()
-		if err := c.pool.Close(ctx); err != nil {
-			c.closeOK = fmt.Errorf("middleware: refreshes still running %v after Close: %w", closeTimeout, err)
+		if err := c.pool.Close(); err != nil {
+			c.closeOK = fmt.Errorf("middleware: %w", err)
 		}
 		c.store.Close()
 	})

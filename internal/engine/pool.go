@@ -1,8 +1,9 @@
 package engine
 
 import (
-	"context"
+	"fmt"
 	"sync"
+	"time"
 )
 
 // A Pool bounds how many background refreshes run at once. It has no queue:
@@ -42,9 +43,13 @@ func (p *Pool) Release() {
 	p.wg.Done()
 }
 
-// Close refuses further slots and waits until all are given back, or until ctx
-// ends, whose error it then returns.
-func (p *Pool) Close(ctx context.Context) error {
+// closeTimeout is how long Close waits for refreshes that are under way. Their
+// contexts have ended by then.
+const closeTimeout = 5 * time.Second
+
+// Close refuses further slots and waits until all are given back, for at most
+// five seconds. Its error says that some were not.
+func (p *Pool) Close() error {
 	p.mu.Lock()
 	p.closed = true
 	p.mu.Unlock()
@@ -53,10 +58,12 @@ func (p *Pool) Close(ctx context.Context) error {
 		p.wg.Wait()
 		close(idle)
 	}()
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
 	select {
 	case <-idle:
 		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-timer.C:
+		return fmt.Errorf("%d refreshes still running %v after Close", len(p.slots), closeTimeout)
 	}
 }
