@@ -28,16 +28,6 @@ const MinBytes = 1 << 10
 // (8+48 bytes) and cost table (8+8 bytes), each with its share of map growth.
 const bookkeeping = 192
 
-// exactTouches is the number of hits of one entry that are all counted. The
-// store compares new entries with rarely used ones, so small counts matter;
-// later hits are sampled, since its counters saturate at 15 anyway. To sample
-// those of hot entries less saves 13 ns of a hit, and then new entries displace
-// hot ones now and then (TestR16RefusedCostsNoSecondLoad).
-const (
-	exactTouches = 4
-	sampleMask   = 7 // of the later hits, one in eight
-)
-
 // Config configures a [Cache].
 type Config[Q, V any] struct {
 	// MaxBytes bounds the bytes of everything held, at least MinBytes.
@@ -130,13 +120,7 @@ func (c *Cache[Q, V]) GetAt(hash uint64, q Q, now Instant) *Entry[V] {
 		c.admission.store.touch(hash)
 		return nil
 	}
-	switch {
-	case e.touched.Load() < exactTouches:
-		e.touched.Add(1)
-		c.admission.store.touch(hash)
-	case (uint64(now)^hash)&sampleMask == 0:
-		c.admission.store.touch(hash)
-	}
+	c.admission.store.hit(e, uint64(now)^hash)
 	return e
 }
 

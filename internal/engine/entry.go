@@ -156,7 +156,7 @@ type Entry[V any] struct {
 	dead  atomic.Bool // replaced, deleted or evicted; set once
 	place place       // guarded by admission.mu
 
-	touched    atomic.Uint32 // hits counted so far, up to exactTouches
+	touched    atomic.Uint32 // see store.hit
 	refreshing atomic.Bool   // a refresh of this entry is under way
 	failures   atomic.Uint32 // refreshes failed in a row
 	retryAt    atomic.Int64  // Instant before which no refresh is tried

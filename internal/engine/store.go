@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dgraph-io/ristretto/v2"
 )
@@ -19,7 +20,11 @@ import (
 // Entries get no ristretto TTL: a Get of an item with a TTL reads the wall
 // clock and costs twice as much, and the entry carries its own times.
 type store[V any] struct {
-	r *ristretto.Cache[uint64, *Entry[V]]
+	r        *ristretto.Cache[uint64, *Entry[V]]
+	counters int64
+
+	touches atomic.Int64  // accesses counted
+	full    atomic.Uint32 // Entry.touched of one that needs no more of them in this round
 
 	// alive is held for reading around every touch. Ristretto's Get may send
 	// on a channel that its Close closes.
@@ -34,8 +39,9 @@ const bytesPerCounter = 102
 // newStore returns a store of at most maxCost bytes that reports to onEvict
 // and onReject. Both run on ristretto's goroutine while the writer waits.
 func newStore[V any](maxCost int64, onEvict, onReject func(*Entry[V])) (*store[V], error) {
+	counters := min(max(maxCost/bytesPerCounter, 1<<10), 1<<27)
 	r, err := ristretto.NewCache(&ristretto.Config[uint64, *Entry[V]]{
-		NumCounters:        min(max(maxCost/bytesPerCounter, 1<<10), 1<<27),
+		NumCounters:        counters,
 		MaxCost:            maxCost,
 		BufferItems:        64,
 		IgnoreInternalCost: true, // Entry costs are in bytes, bookkeeping included
@@ -51,7 +57,9 @@ func newStore[V any](maxCost int64, onEvict, onReject func(*Entry[V])) (*store[V
 	if err != nil {
 		return nil, fmt.Errorf("engine: store of %d bytes: %w", maxCost, err)
 	}
-	return &store[V]{r: r}, nil
+	s := &store[V]{r: r, counters: counters}
+	s.full.Store(enoughTouches)
+	return s, nil
 }
 
 // set offers e. The verdict is known after wait.
@@ -63,9 +71,45 @@ func (s *store[V]) del(e *Entry[V]) { s.r.Del(e.hash) }
 // wait returns when every set and del before it has taken effect.
 func (s *store[V]) wait() { s.r.Wait() }
 
+// The store's counters of accesses end at 15, and all of them are halved
+// whenever as many accesses were counted as there are counters. So of a hot
+// entry, enoughTouches hits in each such round are counted and the rest cost
+// nothing. The first ones of an entry are all counted, since the store compares
+// new entries with rarely used ones and small counts matter, the others are
+// sampled. enoughTouches is more than 15 because the store may drop some.
+const (
+	exactTouches  = 4
+	sampleMask    = 7 // one in eight
+	enoughTouches = 1<<5 - 1
+)
+
+// hit counts a hit of e, whose Entry.touched is the round in which it was
+// counted last, in units of enoughTouches+1, and how often it was. The dice is
+// any number that differs from hit to hit in its lowest bits.
+func (s *store[V]) hit(e *Entry[V], dice uint64) {
+	touched, full := e.touched.Load(), s.full.Load()
+	if touched != full {
+		s.count(e, touched, full, dice)
+	}
+}
+
+func (s *store[V]) count(e *Entry[V], touched, full uint32, dice uint64) {
+	n := touched & enoughTouches
+	if touched|enoughTouches != full {
+		n = min(n, exactTouches) // a new round
+	}
+	if n < exactTouches || dice&sampleMask == 0 {
+		e.touched.Store(full - enoughTouches + n + 1) // one of two at a time may be lost
+		s.touch(e.hash)
+	}
+}
+
 // touch counts an access to hash, whether or not it is present: how often a
 // missing key is asked for decides whether it will be admitted.
 func (s *store[V]) touch(hash uint64) {
+	if s.touches.Add(1)%s.counters == 0 {
+		s.full.Add(enoughTouches + 1)
+	}
 	s.alive.RLock()
 	if !s.closed {
 		s.r.Get(hash)
