@@ -54,7 +54,7 @@ func (x *exchange) write(e *engine.Entry[object], now engine.Instant) {
 	} else {
 		setFields(h, s.fields)
 	}
-	age, status := s.linesAt(e.Now(), now)
+	age, status := linesAt(e, now)
 	h["Age"] = age
 	if x.forwarded != "" {
 		status = append(slices.Clone(s.upstream), x.forwarded)

@@ -35,15 +35,12 @@ type key struct {
 }
 
 // key returns the key of r.
-func (h *handler) key(r *http.Request) key {
-	k := newKey(r, &h.policy)
-	k.outbound = h.outbound
-	return k
-}
+func (h *handler) key(r *http.Request) key { return newKey(r, &h.policy, h.outbound) }
 
-// newKey returns the key of r under the policy p, for a Handler.
-func newKey(r *http.Request, p *Policy) key {
-	k := key{tls: r.TLS != nil, host: r.Host, path: r.URL.Path, query: r.URL.RawQuery}
+// newKey returns the key of r under the policy p. Outbound says that it is for
+// a Transport.
+func newKey(r *http.Request, p *Policy, outbound bool) key {
+	k := key{outbound: outbound, tls: r.TLS != nil, host: r.Host, path: r.URL.Path, query: r.URL.RawQuery}
 	// Middleware between the server and the cache may have changed URL.Path,
 	// as http.StripPrefix does. Then two handlers under different prefixes
 	// see the same path, and only the request line tells them apart.

@@ -268,7 +268,7 @@ func (x *exchange) stale(m *routeMetrics, status int, why string) bool {
 	if status != 0 {
 		x.forwarded += "; fwd-status=" + strconv.Itoa(status)
 	}
-	_, ttl := x.old.Value.response.seconds(x.old.Now(), now)
+	_, ttl := seconds(x.old, now)
 	x.forwarded += "; ttl=" + strconv.FormatInt(ttl, 10) + "; detail=" + why
 	x.write(x.old, now)
 	x.count(m, outcomeStale)

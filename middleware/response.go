@@ -79,19 +79,20 @@ type response struct {
 }
 
 // linesAt returns the values of Age and Cache-Status for a hit at now.
-func (s *response) linesAt(t engine.Times, now engine.Instant) (age, status []string) {
-	second, ttl := s.seconds(t, now)
-	if s.upstream == nil {
-		return ages.at(second), statuses.at(ttl)
+func linesAt(e *engine.Entry[object], now engine.Instant) (age, status []string) {
+	second, ttl := seconds(e, now)
+	if s := e.Value.response; s.upstream != nil {
+		return ages.at(second), s.ownStatus(ttl)
 	}
-	return ages.at(second), s.ownStatus(ttl)
+	return ages.at(second), statuses.at(ttl)
 }
 
 // seconds returns the age of a response at now, and for how long it is still
 // fresh.
-func (s *response) seconds(t engine.Times, now engine.Instant) (age, ttl int64) {
-	age = int64((now.Sub(t.Stored) + s.initialAge) / time.Second)
-	return age, int64((t.FreshUntil.Sub(t.Stored)+s.initialAge)/time.Second) - age
+func seconds(e *engine.Entry[object], now engine.Instant) (age, ttl int64) {
+	initial, stored := e.Value.response.initialAge, e.Times.Stored
+	age = int64((now.Sub(stored) + initial) / time.Second)
+	return age, int64((e.FreshUntil().Sub(stored)+initial)/time.Second) - age
 }
 
 // An ownStatus is the Cache-Status of a response with members of caches before

@@ -170,6 +170,14 @@ func (e *Entry[V]) Now() Times {
 	return e.Times
 }
 
+// FreshUntil is that of Now, which costs a hit more to copy.
+func (e *Entry[V]) FreshUntil() Instant {
+	if at := e.softened.Load(); at != 0 {
+		return min(e.Times.FreshUntil, Instant(at))
+	}
+	return e.Times.FreshUntil
+}
+
 // State returns the state of e at now.
 func (e *Entry[V]) State(now Instant) State {
 	if now < e.Times.FreshUntil && e.softened.Load() == 0 {
