@@ -64,7 +64,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.pass("bypass", why)
 		return
 	}
-	x.q.key = h.key(r)
+	x.q.key.set(r, &h.policy, h.outbound)
 	x.hash = x.q.key.hash(c.seed)
 	e := c.store.GetAt(x.hash, x.q, x.began)
 	if e == nil {

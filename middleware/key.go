@@ -35,12 +35,17 @@ type key struct {
 }
 
 // key returns the key of r.
-func (h *handler) key(r *http.Request) key { return newKey(r, &h.policy, h.outbound) }
+func (h *handler) key(r *http.Request) key {
+	var k key
+	k.set(r, &h.policy, h.outbound)
+	return k
+}
 
-// newKey returns the key of r under the policy p. Outbound says that it is for
-// a Transport.
-func newKey(r *http.Request, p *Policy, outbound bool) key {
-	k := key{outbound: outbound, tls: r.TLS != nil, host: r.Host, path: r.URL.Path, query: r.URL.RawQuery}
+// set makes k, which is zero, the key of r under the policy p. Outbound says
+// that it is for a Transport.
+func (k *key) set(r *http.Request, p *Policy, outbound bool) {
+	k.outbound, k.tls = outbound, r.TLS != nil
+	k.host, k.path, k.query = r.Host, r.URL.Path, r.URL.RawQuery
 	// Middleware between the server and the cache may have changed URL.Path,
 	// as http.StripPrefix does. Then two handlers under different prefixes
 	// see the same path, and only the request line tells them apart.
@@ -54,7 +59,6 @@ func newKey(r *http.Request, p *Policy, outbound bool) key {
 	if target != "" || r.URL.RawPath != "" || len(p.Headers) > 0 {
 		k.rest = rest(r.URL.RawPath, target, headerKey(p.Headers, r.Header))
 	}
-	return k
 }
 
 // rest encodes the parts of a key that are mostly empty: URL.RawPath, since

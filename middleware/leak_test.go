@@ -199,7 +199,7 @@ func TestCollisionIsNoHit(t *testing.T) {
 				a, b := at("/a"), at("/b")
 				h.ServeHTTP(httptest.NewRecorder(), a.make())
 				keyOf := func(q leakRequest) key {
-					k := newKey(q.make(), &Policy{}, false)
+					k := (&handler{}).key(q.make())
 					k.outbound = face.name == "transport"
 					if k.outbound {
 						k.rest = ""

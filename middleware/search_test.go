@@ -265,7 +265,7 @@ func TestSearchRemove(t *testing.T) {
 func searchForget(c *Cache) {
 	r := httptest.NewRequest("GET", "/", nil)
 	for _, outbound := range []bool{false, true} {
-		k := newKey(r, &Policy{}, false)
+		k := (&handler{}).key(r)
 		k.outbound = outbound
 		k = k.ofPath()
 		c.store.Delete(k.hash(c.seed), lookup{key: k})
