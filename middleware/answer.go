@@ -48,7 +48,7 @@ func (x *exchange) passWith(w http.ResponseWriter, r *http.Request) {
 func (x *exchange) write(e *engine.Entry[object], now engine.Instant) {
 	s := e.Value.response
 	h := x.w.Header()
-	notModified := s.status == http.StatusOK && conditional(x.r.Header) && rfc9111.NotModified(x.r.Header, s.header, s.date)
+	notModified := s.status == http.StatusOK && conditional(x.r.Header) && rfc9111.NotModified(x.r.Header, &s.validators, s.date)
 	if notModified {
 		setFields(h, s.fields[s.content:])
 	} else {
@@ -72,7 +72,7 @@ func (x *exchange) write(e *engine.Entry[object], now engine.Instant) {
 	}
 	w := x.w
 	if s.status == http.StatusOK && x.r.Header["Range"] != nil {
-		if p := selectPart(w, x.r.Header, s.header, int64(len(s.body))); p != nil {
+		if p := selectPart(w, x.r.Header, &s.validators, int64(len(s.body))); p != nil {
 			_, _ = p.Write(s.body)
 			return
 		}

@@ -187,7 +187,7 @@ func (f *fill) replay(e *engine.Entry[object], now engine.Instant) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.verdict = verdict{
-		status: s.status, fields: s.fields, upstream: s.upstream, header: s.header,
+		status: s.status, fields: s.fields, upstream: s.upstream, header: headerOf(s.fields),
 		shared: true, sharing: e.Value.sharing, length: int64(len(s.body)),
 		age: now.Sub(e.Times.Stored) + s.initialAge, search: e.Value.key.search,
 	}

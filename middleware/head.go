@@ -32,11 +32,12 @@ func (x exchange) head() {
 // another one.
 func (x *exchange) freshenByHead(gen uint64, a *arrival) {
 	c, o := x.cache, &x.old.Value
-	if !rfc9111.HeadFreshens(o.response.header, headerOf(a.fields), len(o.response.body)) {
+	stored := headerOf(o.response.fields)
+	if !rfc9111.HeadFreshens(stored, headerOf(a.fields), len(o.response.body)) {
 		c.store.Delete(x.hash, x.q)
 		return
 	}
-	before, _ := rfc9111.VaryFields(o.response.header)
+	before, _ := rfc9111.VaryFields(stored)
 	v := x.merge(a)
 	after, _ := rfc9111.VaryFields(v.header)
 	if !v.shared || v.search != o.key.search || !slices.Equal(before, after) {

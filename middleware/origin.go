@@ -100,7 +100,7 @@ func (x *exchange) newFill(fl *engine.Flight[*fill], run *exchange, attached boo
 	f.asked = f.whole.Header.Clone()
 	f.req = f.whole
 	if x.old != nil {
-		if r := x.detach(ctx); rfc9111.SetValidators(r.Header, x.old.Value.response.header) {
+		if r := x.detach(ctx); rfc9111.SetValidators(r.Header, headerOf(x.old.Value.response.fields)) {
 			f.req = r
 		}
 	}

@@ -23,7 +23,7 @@ type part struct {
 // of the range that was asked for, if it is one that a body of size bytes has.
 // The result takes the bytes of the whole body, and sends those of the range.
 // It is nil if the whole is to be sent.
-func selectPart(w http.ResponseWriter, request, stored http.Header, size int64) *part {
+func selectPart(w http.ResponseWriter, request http.Header, stored *rfc9111.Validators, size int64) *part {
 	if !rfc9111.IfRange(request, stored) {
 		return nil
 	}

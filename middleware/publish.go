@@ -133,7 +133,7 @@ func (v *verdict) response(body []byte) *response {
 		body = append(make([]byte, 0, len(body)), body...)
 	}
 	s := &response{
-		status: v.status, header: v.header, upstream: v.upstream,
+		status: v.status, upstream: v.upstream, validators: rfc9111.ValidatorsOf(v.header),
 		fields: slices.Clone(v.fields), // readers still have v
 		body:   body[:len(body):len(body)], initialAge: v.age, date: time.Now(),
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/rfc9111"
 )
 
 // A lookup is what a request asks the store for: the object of a key, or of
@@ -66,10 +67,11 @@ type field struct {
 // changes once a second: see linesAt.
 type response struct {
 	status  int
-	fields  []field     // those that describe the content first
-	content int         // how many these are
-	header  http.Header // the same fields, for rules that look them up
+	fields  []field // those that describe the content first
+	content int     // how many these are
 	body    []byte
+
+	validators rfc9111.Validators // of fields
 
 	initialAge time.Duration // corrected_initial_age (RFC 9111 4.2.3) when stored
 	date       time.Time

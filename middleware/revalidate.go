@@ -16,7 +16,7 @@ const keepFor = time.Hour
 // stored response with the fields of the 304 (RFC 9111 4.3.4). It is judged
 // anew, since those may say that it is not for everyone any more.
 func (x *exchange) freshen(a *arrival) verdict {
-	if !rfc9111.Freshens(x.old.Value.response.header, headerOf(a.fields)) {
+	if !rfc9111.Freshens(headerOf(x.old.Value.response.fields), headerOf(a.fields)) {
 		return verdict{again: true}
 	}
 	v := x.merge(a)

@@ -21,6 +21,18 @@ func StripConditional(h http.Header) {
 	}
 }
 
+// Validators are the lines of the fields of a stored response that the
+// conditions of a client are about. Who stores many responses keeps these, not
+// a map for each.
+type Validators struct {
+	Etag, LastModified, Date []string
+}
+
+// ValidatorsOf returns those in h, whose lines they share.
+func ValidatorsOf(h http.Header) Validators {
+	return Validators{h["Etag"], h["Last-Modified"], h["Date"]}
+}
+
 // NotModified reports whether a GET or HEAD request is to be answered with 304
 // from a stored 200 response (4.3.2, RFC 9110 13.2.2). If-None-Match decides
 // alone when it is present, even one that cannot be read; If-Modified-Since
@@ -28,9 +40,9 @@ func StripConditional(h http.Header) {
 //
 // The parameter storedAt is when the response was received. It stands in for a
 // Last-Modified field when there is no Date field either.
-func NotModified(request, stored http.Header, storedAt time.Time) bool {
+func NotModified(request http.Header, stored *Validators, storedAt time.Time) bool {
 	if lines := request["If-None-Match"]; len(lines) > 0 {
-		return noneMatchFails(lines, stored)
+		return noneMatchFails(lines, stored.Etag)
 	}
 	since, ok := DateField(request, "If-Modified-Since", storedAt)
 	if !ok {
@@ -39,17 +51,17 @@ func NotModified(request, stored http.Header, storedAt time.Time) bool {
 	}
 	modified := storedAt
 	switch {
-	case len(stored["Last-Modified"]) > 0:
-		modified, ok = DateField(stored, "Last-Modified", storedAt)
-	case len(stored["Date"]) > 0:
-		modified, ok = DateField(stored, "Date", storedAt)
+	case len(stored.LastModified) > 0:
+		modified, ok = dateOf(stored.LastModified, storedAt)
+	case len(stored.Date) > 0:
+		modified, ok = dateOf(stored.Date, storedAt)
 	}
 	return ok && !modified.After(since)
 }
 
 // noneMatchFails reports whether an If-None-Match condition is false, which
 // means 304 (RFC 9110 13.1.2).
-func noneMatchFails(lines []string, stored http.Header) bool {
+func noneMatchFails(lines, stored []string) bool {
 	if len(lines) == 1 && trimOWS(lines[0]) == "*" {
 		return true // there is a representation, and that is all it asks
 	}
@@ -77,9 +89,9 @@ type entityTag struct {
 	weak   bool
 }
 
-// storedTag returns the entity tag of a stored response, if it has exactly one.
-func storedTag(h http.Header) (entityTag, bool) {
-	lines := h["Etag"]
+// storedTag returns the entity tag in the ETag lines of a stored response, if
+// there is exactly one.
+func storedTag(lines []string) (entityTag, bool) {
 	if len(lines) != 1 {
 		return entityTag{}, false
 	}

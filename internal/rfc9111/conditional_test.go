@@ -53,7 +53,7 @@ func TestNotModifiedByTag(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			request := http.Header{"If-None-Match": tt.asked}
-			if got := NotModified(request, http.Header{"Etag": tt.stored}, testNow); got != tt.want {
+			if got := NotModified(request, &Validators{Etag: tt.stored}, testNow); got != tt.want {
 				t.Errorf("got %t", got)
 			}
 		})
@@ -89,7 +89,7 @@ func TestNotModifiedByDate(t *testing.T) {
 			http.Header{"Etag": {`"a"`}, "Last-Modified": {at(0)}}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := NotModified(tt.asked, tt.stored, testNow); got != tt.want {
+			if got := NotModified(tt.asked, of(tt.stored), testNow); got != tt.want {
 				t.Errorf("got %t", got)
 			}
 		})
@@ -128,7 +128,7 @@ func FuzzEntityTags(f *testing.F) {
 			return
 		}
 		tag := `"` + opaque + `"`
-		stored := http.Header{"Etag": {tag}}
+		stored := &Validators{Etag: []string{tag}}
 		for _, field := range []string{tag, "W/" + tag, `"1", W/"2",` + tag} {
 			if !NotModified(http.Header{"If-None-Match": {field}}, stored, testNow) {
 				t.Errorf("%q is not found in %q", tag, field)
@@ -140,4 +140,9 @@ func FuzzEntityTags(f *testing.F) {
 			t.Errorf("%q is found in %q", tag, list)
 		}
 	})
+}
+
+func of(h http.Header) *Validators {
+	v := ValidatorsOf(h)
+	return &v
 }

@@ -28,7 +28,10 @@ func ParseDate(s string, now time.Time) (time.Time, bool) {
 // DateField returns the date in the named field of h. A field that is absent,
 // invalid, or has several lines is no date.
 func DateField(h http.Header, name string, now time.Time) (time.Time, bool) {
-	lines := h[name]
+	return dateOf(h[name], now)
+}
+
+func dateOf(lines []string, now time.Time) (time.Time, bool) {
 	if len(lines) != 1 {
 		return time.Time{}, false
 	}

@@ -63,7 +63,7 @@ func parsePosition(s string) (int64, bool) {
 // 9110 13.1.5). A weak validator proves too little for parts to be combined,
 // and a date is a strong one only if it was a second old when the response was
 // made (8.8.2.2).
-func IfRange(request, stored http.Header) bool {
+func IfRange(request http.Header, stored *Validators) bool {
 	lines := request["If-Range"]
 	if len(lines) == 0 {
 		return true
@@ -72,11 +72,11 @@ func IfRange(request, stored http.Header) bool {
 		return false
 	}
 	if modified, ok := ParseDate(trimOWS(lines[0]), time.Time{}); ok {
-		kept, has := DateField(stored, "Last-Modified", modified)
-		date, dated := DateField(stored, "Date", modified)
+		kept, has := dateOf(stored.LastModified, modified)
+		date, dated := dateOf(stored.Date, modified)
 		return has && dated && kept.Equal(modified) && date.Sub(kept) >= time.Second
 	}
 	tag, rest, ok := cutTag(trimOWS(lines[0]))
-	kept, has := storedTag(stored)
+	kept, has := storedTag(stored.Etag)
 	return ok && has && rest == "" && !tag.weak && tag == kept
 }

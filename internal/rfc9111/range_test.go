@@ -111,7 +111,7 @@ func TestIfRange(t *testing.T) {
 		if tt.ifRange != nil {
 			request["If-Range"] = tt.ifRange
 		}
-		if got := IfRange(request, tt.stored); got != tt.want {
+		if got := IfRange(request, of(tt.stored)); got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}

@@ -10,7 +10,7 @@ import (
 // response, as they were sent. One that nobody could compare with, because
 // there are several or it is malformed, counts as absent.
 func validators(h http.Header) (tag, modified string) {
-	if _, ok := storedTag(h); ok {
+	if _, ok := storedTag(h["Etag"]); ok {
 		tag = trimOWS(h["Etag"][0])
 	}
 	if _, ok := DateField(h, "Last-Modified", time.Time{}); ok {
@@ -50,8 +50,8 @@ func SetValidators(request, stored http.Header) bool {
 // ETag out that RFC 9110 15.4.5 demands.
 func Freshens(stored, notModified http.Header) bool {
 	if len(notModified["Etag"]) > 0 {
-		got, ok := storedTag(notModified)
-		kept, has := storedTag(stored)
+		got, ok := storedTag(notModified["Etag"])
+		kept, has := storedTag(stored["Etag"])
 		if !got.weak {
 			return ok && has && got == kept
 		}

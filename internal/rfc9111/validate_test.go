@@ -46,7 +46,7 @@ func TestSetValidators(t *testing.T) {
 			if tag, modified := request.Get("If-None-Match"), request.Get("If-Modified-Since"); tag != tt.tag || modified != tt.modified {
 				t.Errorf("asked by %q and %q, want %q and %q", tag, modified, tt.tag, tt.modified)
 			}
-			if got && !NotModified(request, tt.stored, time.Time{}) {
+			if got && !NotModified(request, of(tt.stored), time.Time{}) {
 				t.Error("the stored response does not match its own validators")
 			}
 		})
