@@ -132,16 +132,17 @@ func (v *verdict) response(body []byte) *response {
 	if cap(body)-len(body) > len(body)/8+512 {
 		body = append(make([]byte, 0, len(body)), body...)
 	}
-	s := &response{
-		status: v.status, upstream: v.upstream, validators: rfc9111.ValidatorsOf(v.header),
-		fields: slices.Clone(v.fields), // readers still have v
-		body:   body[:len(body):len(body)], initialAge: v.age, date: time.Now(),
-	}
+	fields := v.fields
 	if bodyAllowed(v.status) && v.length < 0 {
-		value := []string{strconv.Itoa(len(body))}
-		s.fields = append(s.fields, field{name: "Content-Length", values: value})
+		length := field{name: "Content-Length", values: []string{strconv.Itoa(len(body))}}
+		fields = append(slices.Clip(fields), length) // readers still have v
+	}
+	s := &response{
+		status: v.status, upstream: v.upstream, fields: pack(fields),
+		body: body[:len(body):len(body)], initialAge: v.age, date: time.Now(),
 	}
 	s.sortFields()
+	s.validators = validatorsOf(s.fields)
 	return s
 }
 
