@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/freshet-go/freshet/internal/engine"
 	"github.com/freshet-go/freshet/internal/rfc9111"
 )
 
@@ -44,7 +43,8 @@ func (x *exchange) freshenByHead(gen uint64, a *arrival) {
 		c.store.Delete(x.hash, x.q)
 		return
 	}
-	fresh := *o
-	fresh.response, fresh.sharing = v.response(v.body), v.sharing
-	c.store.Replace(x.old, &engine.Entry[object]{Value: fresh, Times: v.times(a.now), Tags: x.old.Tags, Gen: gen}, c.cost(&fresh))
+	e := v.record(v.body)
+	e.Value.key, e.Value.variant, e.Value.sharing, e.Value.metrics = o.key, o.variant, v.sharing, o.metrics
+	e.Times, e.Tags, e.Gen = v.times(a.now), x.old.Tags, gen
+	c.store.Replace(x.old, e, c.cost(&e.Value))
 }

@@ -71,11 +71,11 @@ func (k *capture) store(complete bool) {
 		c.metrics.notStored(reasonIncomplete)
 		return
 	}
-	o := k.place.Value
-	o.private, o.response, o.sharing = "", v.response(k.body), v.sharing
-	_, tagCost := o.key.tagged(v.tags)
-	e := &engine.Entry[object]{Value: o, Times: v.times(c.store.Now()), Tags: k.place.Tags, Gen: k.gen}
-	c.store.Replace(k.place, e, c.cost(&o)+tagCost)
+	e, place := v.record(k.body), &k.place.Value
+	e.Value.key, e.Value.sharing, e.Value.metrics = place.key, v.sharing, place.metrics
+	e.Times, e.Tags, e.Gen = v.times(c.store.Now()), k.place.Tags, k.gen
+	_, tagCost := place.key.tagged(v.tags)
+	c.store.Replace(k.place, e, c.cost(&e.Value)+tagCost)
 }
 
 // A captured is the body of a response that its caller reads from base: what

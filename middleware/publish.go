@@ -96,8 +96,9 @@ func (x *exchange) publish(fl *engine.Flight[*fill], v *verdict, body []byte, re
 		e := c.store.Get(x.hash, x.q)
 		varies = len(v.vary) > 0 || e != nil && e.Value.variants != nil
 	}
-	s := v.response(body)
-	o := object{key: x.q.key.clone(), response: s, sharing: v.sharing, metrics: x.route(fl.State.req)}
+	e := v.record(body)
+	o := &e.Value
+	o.key, o.sharing, o.metrics = x.q.key.clone(), v.sharing, x.route(fl.State.req)
 	hash := x.q.key.hash(c.seed)
 	if varies {
 		vr, why := x.variantFor(fl, v, times, hash)
@@ -108,11 +109,11 @@ func (x *exchange) publish(fl *engine.Flight[*fill], v *verdict, body []byte, re
 		o.variant, hash = vr, vr.hash
 	}
 	tags, tagCost := o.key.tagged(v.tags)
-	e := &engine.Entry[object]{Value: o, Times: times, Tags: tags, Gen: fl.Gen}
-	if c.store.Put(hash, e, c.cost(&o)+tagCost, reserved) {
+	e.Times, e.Tags, e.Gen = times, tags, fl.Gen
+	if c.store.Put(hash, e, c.cost(o)+tagCost, reserved) {
 		return ""
 	}
-	if c.store.Superseded(fl.Gen, c.store.Newest(), &o, tags) {
+	if c.store.Superseded(fl.Gen, c.store.Newest(), o, tags) {
 		return reasonPurged
 	}
 	return reasonTooLarge
@@ -127,9 +128,10 @@ func (c *Cache) cost(o *object) int64 {
 	return n
 }
 
-// response returns what is stored of v with its whole body.
-func (v *verdict) response(body []byte) *response {
-	if cap(body)-len(body) > len(body)/8+512 {
+// record returns a new entry for what is stored of v with its whole body. Value
+// has no more than that.
+func (v *verdict) record(body []byte) *engine.Entry[object] {
+	if cap(body)-len(body) > len(body)/8+64 {
 		body = append(make([]byte, 0, len(body)), body...)
 	}
 	fields := v.fields
@@ -137,13 +139,15 @@ func (v *verdict) response(body []byte) *response {
 		length := field{name: "Content-Length", values: []string{strconv.Itoa(len(body))}}
 		fields = append(slices.Clip(fields), length) // readers still have v
 	}
-	s := &response{
-		status: v.status, upstream: v.upstream, fields: pack(fields),
+	r := new(record)
+	r.response = response{
+		status: v.status, upstream: v.upstream, fields: pack(r.fields[:0], fields),
 		body: body[:len(body):len(body)], initialAge: v.age, date: time.Now(),
 	}
-	s.sortFields()
-	s.validators = validatorsOf(s.fields)
-	return s
+	r.response.sortFields()
+	r.response.validators = validatorsOf(r.response.fields)
+	r.entry.Value.response = &r.response
+	return &r.entry
 }
 
 // variantFor returns the variant under which a response that varies is stored,

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/freshet-go/freshet/internal/engine"
 	"github.com/freshet-go/freshet/internal/rfc9111"
@@ -147,10 +148,10 @@ const perValue = 16
 // size is what the response costs: its body, its fields and their slices.
 func (s *response) size() int64 {
 	const (
-		self     = 512 // the structs, the header map and what rounding adds
-		perField = 160 // a field, its slot in the header map, a slice header
+		self     = int64(unsafe.Sizeof(record{})-unsafe.Sizeof(engine.Entry[object]{}))
+		perField = int64(unsafe.Sizeof(field{}))
 	)
-	n := int64(self + cap(s.body))
+	n := self + int64(cap(s.body))
 	if n > 32<<10 { // large objects take whole pages
 		n = (n + 8<<10 - 1) &^ (8<<10 - 1)
 	}
@@ -179,13 +180,21 @@ func newFields(h, outer http.Header) []field {
 		fields = append(fields, field{name: name, values: values, add: add})
 	}
 	slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
-	return pack(fields)
+	return pack(nil, fields)
 }
 
-// pack returns a copy of fields whose values lie side by side and keep no other
+// A record is the entry of a response in one piece of memory, for the reason
+// that pack gives.
+type record struct {
+	entry    engine.Entry[object]
+	response response
+	fields   [6]field // of the response, if they fit
+}
+
+// pack appends to into a copy of fields whose values lie side by side and keep no other
 // memory alive: those of a handler may be parts of much larger strings, and a
 // hit of what is not in the processor's caches waits for each place it reads.
-func pack(fields []field) []field {
+func pack(into, fields []field) []field {
 	lines, size := 0, 0
 	for _, f := range fields {
 		lines += len(f.values)
@@ -200,7 +209,7 @@ func pack(fields []field) []field {
 			text.WriteString(v)
 		}
 	}
-	packed, values, rest := slices.Clone(fields), make([]string, 0, lines), text.String()
+	packed, values, rest := append(into, fields...), make([]string, 0, lines), text.String()
 	for i := range packed {
 		start := len(values)
 		for _, v := range packed[i].values {
