@@ -103,7 +103,9 @@ func (x *exchange) serve(e *engine.Entry[object], state engine.State) {
 			x.next.ServeHTTP(x.w, x.r)
 			return
 		}
-		x.refresh(e)
+		if e.BeginRefresh(x.began) { // not while one is under way or has just failed
+			x.refresh(e)
+		}
 		x.write(e, x.began)
 		x.countHit(o, outcomeStale)
 	case engine.StaleIfError:

@@ -21,17 +21,33 @@ func (x *exchange) flight() string {
 	return name
 }
 
-// A runOf is the key of a value in the context of each run. A request with it
-// comes from the run itself, since the cache is mounted twice or the handler
-// asks for its own URL: that request must not wait for the run, nor have the
-// stale response that the run is to replace.
-type runOf struct {
-	cache  *Cache
+// A runsOf is the key of a *runs in the context of each run of the cache.
+type runsOf struct{ cache *Cache }
+
+// runs are the flights of a run and of those that it was begun in. A request
+// for one of them comes from the run itself, since the cache is mounted twice
+// or the handler asks for its own URL: that request must not wait for the run,
+// nor have the stale response that the run is to replace.
+type runs struct {
 	flight string
+	outer  *runs
+}
+
+func (x *exchange) runs() *runs {
+	r, _ := x.r.Context().Value(runsOf{x.cache}).(*runs)
+	return r
 }
 
 func (x *exchange) nested() bool {
-	return x.r.Context().Value(runOf{x.cache, x.flight()}) != nil
+	r := x.runs()
+	if r == nil {
+		return false // nearly always, and without a name being made
+	}
+	flight := x.flight()
+	for r != nil && r.flight != flight {
+		r = r.outer
+	}
+	return r != nil
 }
 
 // join joins the run of the handler for x's key, or begins one.
@@ -95,7 +111,7 @@ func (x *exchange) newFill(fl *engine.Flight[*fill], run *exchange, attached boo
 	}
 	f.decide = run.decide
 	f.unfit = func(v *verdict) { run.unfit(fl, v) }
-	ctx := context.WithValue(fl.Context, runOf{x.cache, x.flight()}, true)
+	ctx := context.WithValue(fl.Context, runsOf{x.cache}, &runs{x.flight(), x.runs()})
 	f.whole = x.detach(ctx)
 	f.asked = f.whole.Header.Clone()
 	f.req = f.whole

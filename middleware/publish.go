@@ -226,13 +226,11 @@ func (x *exchange) remember(fl *engine.Flight[*fill], why string) {
 	}, c.store.Overhead()+o.key.size()+tagCost, 0)
 }
 
-// refresh has the handler run behind a stale response, unless that is being
-// done, has just failed, or all workers are busy.
+// refresh has the handler run behind a stale response, unless all workers are
+// busy. The caller has begun the refresh of e; if it were done here, its value
+// receiver would be allocated for all who find that another one has.
 func (x exchange) refresh(e *engine.Entry[object]) {
 	c := x.cache
-	if !e.BeginRefresh(x.began) {
-		return
-	}
 	if !c.pool.Acquire() {
 		c.refreshSkips.Add(1)
 		e.EndRefresh()
