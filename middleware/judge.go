@@ -40,9 +40,7 @@ type arrival struct {
 // Those of outer were set outside of the cache.
 func (x *exchange) arrived(h, outer, asked http.Header) *arrival {
 	a := &arrival{method: http.MethodGet, asked: asked, now: x.cache.store.Now(), wall: time.Now()}
-	h = h.Clone()
-	rfc9111.Canonicalise(h)
-	a.fields = newFields(h, outer)
+	a.fields = newFields(rfc9111.Canonicalise(h), outer)
 	var ok bool
 	if a.date, ok = rfc9111.DateField(headerOf(a.fields), "Date", a.wall); !ok { // a handler that sets none, as is normal in chi
 		a.date = a.wall
@@ -146,18 +144,21 @@ func (x *exchange) judge(v *verdict, header http.Header, a *arrival) {
 // asked, and leaves out those of a connection. Age is made anew for each
 // answer, and Cache-Status is added to.
 func (v *verdict) divide(fields []field, personal []string) {
-	forAll := headerOf(fields)
-	rfc9111.StripConnection(forAll)
+	v.header = headerOf(fields)
+	rfc9111.StripConnection(v.header)
+	delete(v.header, "Age")
+	delete(v.header, "Cache-Status")
+	v.fields = make([]field, 0, len(fields))
 	for _, f := range fields {
 		switch {
-		case forAll[f.name] == nil, f.name == "Age", f.name == "Cache-Status":
+		case v.header[f.name] == nil:
 		case slices.Contains(personal, f.name):
 			v.personal = append(v.personal, f)
+			delete(v.header, f.name)
 		default:
 			v.fields = append(v.fields, f)
 		}
 	}
-	v.header = headerOf(v.fields)
 }
 
 // rewriters are request fields that change what a handler takes for the URL,

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -134,14 +133,14 @@ func (v *verdict) record(body []byte) *engine.Entry[object] {
 	if cap(body)-len(body) > len(body)/8+64 {
 		body = append(make([]byte, 0, len(body)), body...)
 	}
-	fields := v.fields
-	if bodyAllowed(v.status) && v.length < 0 {
-		length := field{name: "Content-Length", values: []string{strconv.Itoa(len(body))}}
-		fields = append(slices.Clip(fields), length) // readers still have v
-	}
 	r := new(record)
+	fields := append(r.fields[:0], v.fields...) // a copy: readers still have v
+	if bodyAllowed(v.status) && v.length < 0 {
+		fields = append(fields, field{name: "Content-Length", values: []string{strconv.Itoa(len(body))}})
+	}
+	pack(fields)
 	r.response = response{
-		status: v.status, upstream: v.upstream, fields: pack(r.fields[:0], fields),
+		status: v.status, upstream: v.upstream, fields: fields,
 		body: body[:len(body):len(body)], initialAge: v.age, date: time.Now(),
 	}
 	r.response.sortFields()

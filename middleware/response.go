@@ -148,7 +148,7 @@ const perValue = 16
 // size is what the response costs: its body, its fields and their slices.
 func (s *response) size() int64 {
 	const (
-		self     = int64(unsafe.Sizeof(record{})-unsafe.Sizeof(engine.Entry[object]{}))
+		self     = int64(unsafe.Sizeof(record{}) - unsafe.Sizeof(engine.Entry[object]{}))
 		perField = int64(unsafe.Sizeof(field{}))
 	)
 	n := self + int64(cap(s.body))
@@ -180,7 +180,8 @@ func newFields(h, outer http.Header) []field {
 		fields = append(fields, field{name: name, values: values, add: add})
 	}
 	slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
-	return pack(nil, fields)
+	pack(fields)
+	return fields
 }
 
 // A record is the entry of a response in one piece of memory, for the reason
@@ -191,10 +192,11 @@ type record struct {
 	fields   [6]field // of the response, if they fit
 }
 
-// pack appends to into a copy of fields whose values lie side by side and keep no other
-// memory alive: those of a handler may be parts of much larger strings, and a
-// hit of what is not in the processor's caches waits for each place it reads.
-func pack(into, fields []field) []field {
+// pack replaces the values of fields by copies that lie side by side and keep
+// no other memory alive: those of a handler may be parts of much larger strings,
+// and a hit of what is not in the processor's caches waits for each place it
+// reads.
+func pack(fields []field) {
 	lines, size := 0, 0
 	for _, f := range fields {
 		lines += len(f.values)
@@ -209,16 +211,15 @@ func pack(into, fields []field) []field {
 			text.WriteString(v)
 		}
 	}
-	packed, values, rest := append(into, fields...), make([]string, 0, lines), text.String()
-	for i := range packed {
+	values, rest := make([]string, 0, lines), text.String()
+	for i := range fields {
 		start := len(values)
-		for _, v := range packed[i].values {
+		for _, v := range fields[i].values {
 			values = append(values, rest[:len(v)])
 			rest = rest[len(v):]
 		}
-		packed[i].values = slices.Clip(values[start:])
+		fields[i].values = slices.Clip(values[start:])
 	}
-	return packed
 }
 
 // validatorsOf returns the validators among fields.

@@ -164,10 +164,16 @@ func TestCanonicalise(t *testing.T) {
 	shared := make([]string, 1, 2)
 	shared[0] = "a=1"
 	h := http.Header{"Set-Cookie": shared, "set-cookie": {"b=2"}, "SET-COOKIE": {"c=3"}, "cache-control": {"private"}, "Date": {"x"}}
-	Canonicalise(h)
+	got := Canonicalise(h)
 	want := http.Header{"Set-Cookie": {"a=1", "c=3", "b=2"}, "Cache-Control": {"private"}, "Date": {"x"}}
-	if !reflect.DeepEqual(h, want) {
-		t.Errorf("got %v, want %v", h, want)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+	if len(h) != 5 {
+		t.Errorf("changed the original: %v", h)
+	}
+	if same := Canonicalise(got); len(same) != len(got) || &same["Date"][0] != &got["Date"][0] {
+		t.Error("copied what is canonical")
 	}
 	if shared[:2][1] != "" {
 		t.Error("wrote into an array that may be shared")

@@ -146,21 +146,26 @@ func appendLower(dst []byte, s string) []byte {
 	return dst
 }
 
-// Canonicalise gives every field of h the spelling of its name that net/http
-// uses, in place. Lines of one field that were stored under several spellings
-// come together, those under the canonical spelling first.
+// Canonicalise returns h with the spelling of every name that net/http uses: h
+// itself where that is so already, else a copy. Lines of one field that were
+// stored under several spellings come together, those under the canonical
+// spelling first.
 //
 // Field names are case-insensitive (RFC 9110 5.1), but a handler can write
 // w.Header()["set-cookie"], and net/http sends that. Looking only under
-// "Set-Cookie" then shares the cookie. Call this on the copy of a header that
-// is going to be judged or stored, before anything is read from it.
-func Canonicalise(h http.Header) {
+// "Set-Cookie" then shares the cookie. Call this on a header that is going to be
+// judged or stored, before anything is read from it.
+func Canonicalise(h http.Header) http.Header {
 	var odd []string
 	for name := range h {
 		if http.CanonicalHeaderKey(name) != name {
 			odd = append(odd, name)
 		}
 	}
+	if odd == nil {
+		return h
+	}
+	h = h.Clone()
 	slices.Sort(odd)
 	for _, name := range odd {
 		canonical := http.CanonicalHeaderKey(name)
@@ -168,4 +173,5 @@ func Canonicalise(h http.Header) {
 		h[canonical] = append(slices.Clip(h[canonical]), h[name]...)
 		delete(h, name)
 	}
+	return h
 }
