@@ -53,17 +53,21 @@ func (x *exchange) nested() bool {
 // join joins the run of the handler for x's key, or begins one.
 func (x *exchange) join(attached bool) (*engine.Ticket[*fill], error) {
 	c := x.cache
-	run := *x // the request goes on with x, and may be over before the run is
-	run.w = nil
+	var run *exchange
 	name := x.flight()
 	return c.flights.Join(x.r.Context(), flightHash(c.seed, name), name, engine.Start[*fill]{
 		Timeout: x.policy.FillTimeout,
 		Keep:    true, // until the header says that nobody else will have it
 		Gen:     c.store.Generation,
-		Joins:   func(f *engine.Flight[*fill]) bool { return run.mayJoin(f) },
-		State:   func(f *engine.Flight[*fill]) *fill { return x.newFill(f, &run, attached) },
+		Joins:   x.mayJoin,
+		State: func(f *engine.Flight[*fill]) *fill {
+			own := *x // the request goes on with x, and may be over before the run is
+			own.w = nil
+			run = &own
+			return x.newFill(f, run, attached)
+		},
 		Run:     func(f *engine.Flight[*fill]) { run.run(f) },
-		Crashed: run.crashed,
+		Crashed: func(f *engine.Flight[*fill]) { run.crashed(f) },
 	})
 }
 
@@ -81,6 +85,9 @@ func (x *exchange) mayJoin(f *engine.Flight[*fill]) bool {
 // and the generation upTo, as far as its tags are known: until its header has
 // come, those of its URL.
 func (x *exchange) superseded(f *engine.Flight[*fill], upTo uint64) bool {
+	if !x.cache.store.PurgedAfter(f.Gen) {
+		return false // nearly always: all who join would wait while tags are made
+	}
 	f.State.mu.Lock()
 	tags := f.State.verdict.tags
 	f.State.mu.Unlock()

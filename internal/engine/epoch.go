@@ -202,6 +202,9 @@ func (c *Cache[Q, V]) purge(mode Mode, name func(*epochs[V]) *marks) {
 	}
 }
 
+// PurgedAfter reports whether there was any purge since gen was drawn.
+func (c *Cache[Q, V]) PurgedAfter(gen uint64) bool { return c.epochs.newest.Load() > gen }
+
 // Superseded reports whether a purge of either mode in generations (from, to]
 // applies to v with these tags. It may say so in error when there were several
 // of one name since from, or very many in all.
