@@ -127,7 +127,7 @@ func New[V any](o Options[V]) (*Cache[V], error) {
 func (c *Cache[V]) Fetch(ctx context.Context, key string, load func(context.Context) (V, error)) (V, error) {
 	hash := maphash.String(c.seed, key)
 	now := c.store.Now()
-	e := c.store.GetAt(hash, key, now)
+	e := c.store.Get(hash, key)
 	if e != nil && c.plain(e, now) {
 		c.stats.hit(hash)
 		return e.Value.value, e.Value.err
@@ -151,7 +151,7 @@ func (c *Cache[V]) fetchSimply(ctx context.Context, l lookup[V], now engine.Inst
 func (c *Cache[V]) FetchItem(ctx context.Context, key string, load LoadFunc[V]) (Result[V], error) {
 	hash := maphash.String(c.seed, key)
 	now := c.store.Now()
-	e := c.store.GetAt(hash, key, now)
+	e := c.store.Get(hash, key)
 	if e != nil && e.Value.err == nil && c.plain(e, now) {
 		c.stats.hit(hash)
 		return Result[V]{Value: e.Value.value, Source: Fresh, Age: now.Sub(e.Times.Stored)}, nil
@@ -169,7 +169,7 @@ func (c *Cache[V]) plain(e *entry[V], now engine.Instant) bool {
 func (c *Cache[V]) Get(key string) (V, bool) {
 	hash := maphash.String(c.seed, key)
 	now := c.store.Now()
-	e := c.store.GetAt(hash, key, now)
+	e := c.store.Get(hash, key)
 	if e == nil || e.Value.err != nil || e.State(now) != engine.Fresh {
 		var none V
 		return none, false

@@ -63,7 +63,7 @@ func (c *Cache[V]) FetchMany(ctx context.Context, keys []string, load BatchFunc[
 		}
 		first[key] = i
 		hash := maphash.String(c.seed, key)
-		l := lookup[V]{hash: hash, key: key, old: c.store.GetAt(hash, key, began), together: true}
+		l := lookup[V]{hash: hash, key: key, old: c.store.Get(hash, key), together: true}
 		served, refresh := c.serve(l, began)
 		if refresh {
 			stale = append(stale, l)

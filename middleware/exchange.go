@@ -66,7 +66,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	x.q.key.set(r, &h.policy, h.outbound)
 	x.hash = x.q.key.hash(c.seed)
-	e := c.store.GetAt(x.hash, x.q, x.began)
+	e := c.store.Get(x.hash, x.q)
 	if e == nil {
 		e = x.search()
 	}
@@ -172,7 +172,7 @@ func (x *exchange) variant(o *object) *engine.Entry[object] {
 		}
 	}
 	x.hash = v.hash
-	return x.cache.store.GetAt(v.hash, lookup{variant: v}, x.began)
+	return x.cache.store.Get(v.hash, lookup{variant: v})
 }
 
 // bypass returns why nothing can be shared between this request and others,

@@ -129,12 +129,12 @@ func (x *exchange) search() *engine.Entry[object] {
 		return nil
 	}
 	p := x.q.key.ofPath()
-	hint := c.store.GetAt(p.hash(c.seed), lookup{key: p}, x.began)
+	hint := c.store.Get(p.hash(c.seed), lookup{key: p})
 	if hint == nil {
 		return nil
 	}
 	x.under(c.normal(x.q.key, hint.Value.search))
-	return c.store.GetAt(x.hash, x.q, x.began)
+	return c.store.Get(x.hash, x.q)
 }
 
 // searchOf returns the number of the rule by which a response to x is stored.

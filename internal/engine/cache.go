@@ -106,12 +106,7 @@ func (c *Cache[Q, V]) Overhead() int64 {
 
 // Get returns the live entry for q, in whatever state it is, or nil.
 // It does not allocate.
-func (c *Cache[Q, V]) Get(hash uint64, q Q) *Entry[V] { return c.GetAt(hash, q, c.Now()) }
-
-// GetAt is Get for callers who have the time already. Its lowest bits also
-// serve as the dice of the sampling: drawing a random number would cost a
-// tenth of a hit.
-func (c *Cache[Q, V]) GetAt(hash uint64, q Q, now Instant) *Entry[V] {
+func (c *Cache[Q, V]) Get(hash uint64, q Q) *Entry[V] {
 	e := c.index.get(hash)
 	if e != nil && e.checked.Load() < c.epochs.newest.Load() {
 		e = c.recheck(hash, e)
@@ -120,7 +115,7 @@ func (c *Cache[Q, V]) GetAt(hash uint64, q Q, now Instant) *Entry[V] {
 		c.admission.store.touch(hash)
 		return nil
 	}
-	c.admission.store.hit(e, uint64(now)^hash)
+	c.admission.store.hit(e)
 	return e
 }
 

@@ -71,37 +71,31 @@ func (s *store[V]) del(e *Entry[V]) { s.r.Del(e.hash) }
 // wait returns when every set and del before it has taken effect.
 func (s *store[V]) wait() { s.r.Wait() }
 
-// The store's counters of accesses end at 15, and all of them are halved
-// whenever as many accesses were counted as there are counters. So of a hot
-// entry, enoughTouches hits in each such round are counted and the rest cost
-// nothing. The first ones of an entry are all counted, since the store compares
-// new entries with rarely used ones and small counts matter, the others are
-// sampled. enoughTouches is more than 15 because the store may drop some.
-const (
-	exactTouches  = 4
-	sampleMask    = 7 // one in eight
-	enoughTouches = 1<<5 - 1
-)
+// enoughTouches is how many hits of an entry are counted in a round. The store's
+// counters of accesses end at 15, and all of them are halved whenever as many
+// accesses were counted as there are counters; that is a round, and what is
+// counted of an entry beyond 15 in it changes nothing. So hits of hot entries
+// cost nothing, and those of others, which small counts are compared with, are
+// all counted. To count a sample of the hits instead is tempting, and keeps hot
+// entries less well (TestHotEntriesOutliveAFlood).
+const enoughTouches = 1<<4 - 1
 
 // hit counts a hit of e, whose Entry.touched is the round in which it was
-// counted last, in units of enoughTouches+1, and how often it was. The dice is
-// any number that differs from hit to hit in its lowest bits.
-func (s *store[V]) hit(e *Entry[V], dice uint64) {
-	touched, full := e.touched.Load(), s.full.Load()
-	if touched != full {
-		s.count(e, touched, full, dice)
+// counted last, in units of enoughTouches+1, and how often it was.
+func (s *store[V]) hit(e *Entry[V]) {
+	if touched, full := e.touched.Load(), s.full.Load(); touched != full {
+		s.count(e, touched, full)
 	}
 }
 
-func (s *store[V]) count(e *Entry[V], touched, full uint32, dice uint64) {
+// count is the rest of hit, outlined so that that is inlined.
+func (s *store[V]) count(e *Entry[V], touched, full uint32) {
 	n := touched & enoughTouches
 	if touched|enoughTouches != full {
-		n = min(n, exactTouches) // a new round
+		n = 0 // a new round
 	}
-	if n < exactTouches || dice&sampleMask == 0 {
-		e.touched.Store(full - enoughTouches + n + 1) // one of two at a time may be lost
-		s.touch(e.hash)
-	}
+	e.touched.Store(full - enoughTouches + n + 1) // one of two at a time may be lost
+	s.touch(e.hash)
 }
 
 // touch counts an access to hash, whether or not it is present: how often a
