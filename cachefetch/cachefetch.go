@@ -91,10 +91,11 @@ func New[V any](o Options[V]) (*Cache[V], error) {
 	}
 	c := &Cache[V]{opts: o, seed: maphash.MakeSeed(), pool: engine.NewPool(o.RefreshWorkers)}
 	c.store, err = engine.New(engine.Config[string, item[V]]{
-		MaxBytes:  o.MaxBytes,
-		Match:     func(key string, it *item[V]) bool { return it.key == key },
-		HasPrefix: func(it *item[V], prefix string) bool { return strings.HasPrefix(it.key, prefix) },
-		Wall:      c.clock.next,
+		MaxBytes:    o.MaxBytes,
+		LimitMemory: o.LimitMemory,
+		Match:       func(key string, it *item[V]) bool { return it.key == key },
+		HasPrefix:   func(it *item[V], prefix string) bool { return strings.HasPrefix(it.key, prefix) },
+		Wall:        c.clock.next,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cachefetch: Options.%w", err)

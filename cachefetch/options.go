@@ -13,8 +13,15 @@ type Options[V any] struct {
 	// MaxBytes bounds the bytes of all values held, with their keys and
 	// bookkeeping, also while writes are in flight. At least 1024. One value
 	// may take up to an eighth of it (up to 8 KiB in caches of less than
-	// 64 KiB). The garbage collector's own overhead comes on top of it.
+	// 64 KiB). The garbage collector's own overhead comes on top of it: see LimitMemory.
 	MaxBytes int64
+
+	// LimitMemory has the memory limit of the Go runtime, which is one for the
+	// process, follow MaxBytes until Close: to a quarter more, and room for
+	// what else is live. The garbage collector would let the heap grow to
+	// twice what is held otherwise. A limit that GOMEMLIMIT or
+	// debug.SetMemoryLimit has set stays as it is.
+	LimitMemory bool
 
 	// Cost returns the bytes of memory that a value refers to or consists of,
 	// without its key. It is called once per stored value, concurrently, and

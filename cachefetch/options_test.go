@@ -3,6 +3,7 @@ package cachefetch
 import (
 	"fmt"
 	"math"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -129,4 +130,23 @@ func FuzzCacheModel(f *testing.F) {
 			}
 		})
 	})
+}
+
+func TestLimitMemory(t *testing.T) {
+	t.Setenv("GOMEMLIMIT", "")
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(math.MaxInt64))
+	const budget = 1 << 30
+	c, err := New(Options[string]{MaxBytes: budget, LimitMemory: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := debug.SetMemoryLimit(-1); got < budget*5/4 || got > 2*budget {
+		t.Errorf("a limit of %d MiB", got>>20)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := debug.SetMemoryLimit(-1); got != math.MaxInt64 {
+		t.Errorf("after Close, a limit of %d MiB", got>>20)
+	}
 }

@@ -112,8 +112,15 @@ type Options struct {
 	// MaxBytes bounds the bytes of everything held: stored responses with
 	// their keys and bookkeeping, and bodies being filled. At least 64 KiB.
 	// One response may take up to an eighth of it. The garbage collector's
-	// own overhead comes on top: set GOMEMLIMIT.
+	// own overhead comes on top: see LimitMemory.
 	MaxBytes int64
+
+	// LimitMemory has the memory limit of the Go runtime, which is one for the
+	// process, follow MaxBytes until Close: to a quarter more, and room for
+	// what else is live. The garbage collector would let the heap grow to
+	// twice what is held otherwise. A limit that GOMEMLIMIT or
+	// debug.SetMemoryLimit has set stays as it is.
+	LimitMemory bool
 
 	// Name is the label "cache" of the metrics. When it is set, they are also
 	// part of what the program writes with github.com/VictoriaMetrics/metrics,
@@ -177,7 +184,7 @@ func New(o Options) (*Cache, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	store, err := engine.New(engine.Config[lookup, object]{MaxBytes: o.MaxBytes, Match: match, HasPrefix: hasPrefix})
+	store, err := engine.New(engine.Config[lookup, object]{MaxBytes: o.MaxBytes, Match: match, HasPrefix: hasPrefix, LimitMemory: o.LimitMemory})
 	if err != nil {
 		return nil, fmt.Errorf("middleware: Options.%w", err)
 	}

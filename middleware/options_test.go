@@ -1,6 +1,8 @@
 package middleware
 
 import (
+	"math"
+	"runtime/debug"
 	"strings"
 	"testing"
 )
@@ -79,5 +81,25 @@ func TestOptionsClosed(t *testing.T) {
 	}
 	if calls != 3 {
 		t.Errorf("%d calls", calls)
+	}
+}
+
+func TestOptionsLimitMemory(t *testing.T) {
+	t.Setenv("GOMEMLIMIT", "")
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(math.MaxInt64))
+	const budget = 1 << 30
+	c := newCache(t, Options{MaxBytes: budget, LimitMemory: true})
+	if got := debug.SetMemoryLimit(-1); got < budget*5/4 || got > 2*budget {
+		t.Errorf("a limit of %d MiB", got>>20)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := debug.SetMemoryLimit(-1); got != math.MaxInt64 {
+		t.Errorf("after Close, a limit of %d MiB", got>>20)
+	}
+	newCache(t, Options{MaxBytes: budget})
+	if got := debug.SetMemoryLimit(-1); got != math.MaxInt64 {
+		t.Errorf("where none was asked for, a limit of %d MiB", got>>20)
 	}
 }

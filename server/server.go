@@ -41,6 +41,9 @@ type Options struct {
 	// this one.
 	Debug http.Handler
 
+	// LimitMemory is that of the cache's options.
+	LimitMemory bool
+
 	// Metrics are written on /metrics too: of transports, limiters and caches
 	// that Handler uses.
 	Metrics []cachefetch.MetricsSource
@@ -93,6 +96,7 @@ func New(c Config, o Options) (*Server, error) {
 	}
 	cache, err := cachemw.New(cachemw.Options{
 		MaxBytes:       s.config.MaxBytes,
+		LimitMemory:    o.LimitMemory,
 		Name:           s.config.Name,
 		RefreshWorkers: s.config.RefreshWorkers,
 		Logger:         o.Logger,

@@ -20,9 +20,9 @@ var budgets = []struct {
 	name    string
 	measure func() error
 }{
-	{"memory-library", func() error { return memory("library, GOGC=100, no memory limit", 0) }},
+	{"memory-library", func() error { return memory("GOGC=100, no memory limit", false) }},
 	{"memory-limited", func() error {
-		return memory("library, memory limit of 1.25 x MaxBytes + 24 MiB", cacheBytes+cacheBytes/4+24<<20)
+		return memory("Options.LimitMemory", true)
 	}},
 	{"cold", cold},
 	{"hot", hot},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/freshet-go/freshet/benchmarks"
@@ -18,15 +17,12 @@ const cacheBytes = 256 << 20
 
 // memory fills a cache twice over with bodies of 4 KiB, and compares the
 // memory that the process has taken at most with that it had before.
-func memory(what string, limit int64) error {
-	if limit > 0 {
-		debug.SetMemoryLimit(limit)
-	}
+func memory(what string, limit bool) error {
 	empty, err := proc.Read(os.Getpid())
 	if err != nil {
 		return err
 	}
-	cache, err := cachemw.New(cachemw.Options{MaxBytes: cacheBytes})
+	cache, err := cachemw.New(cachemw.Options{MaxBytes: cacheBytes, LimitMemory: limit})
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,10 @@ type Config[Q, V any] struct {
 	// wait, and must not call the cache. Nil means that all keys do.
 	HasPrefix func(v *V, prefix string) bool
 
+	// LimitMemory has the memory limit of the Go runtime follow the budget,
+	// until Close, unless one is set already.
+	LimitMemory bool
+
 	// Wall returns the time in nanoseconds since 1970 that purges are marked
 	// with, for PurgedAt. Nil means time.Now.
 	Wall func() int64
@@ -82,6 +86,9 @@ func New[Q, V any](cfg Config[Q, V]) (*Cache[Q, V], error) {
 	var err error
 	if c.admission, err = newAdmission(window, cfg.MaxBytes-window, &c.index); err != nil {
 		return nil, err
+	}
+	if cfg.LimitMemory {
+		memory.add(c, c.Usage)
 	}
 	return c, nil
 }
@@ -321,6 +328,7 @@ func (c *Cache[Q, V]) Usage() Usage {
 // more than once and concurrently with everything else.
 func (c *Cache[Q, V]) Close() {
 	c.closed.Store(true)
+	memory.remove(c)
 	c.epochs.close()
 	c.admission.close()
 	c.index.clear()

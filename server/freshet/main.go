@@ -44,9 +44,9 @@ func run(args []string, getenv func(string) string, signals <-chan os.Signal, st
 		f.complain(stderr, err)
 		return 2
 	}
-	opts := server.Options{Logger: log, Version: version(), Debug: profiles()}
+	opts := server.Options{Logger: log, Version: version(), Debug: profiles(), LimitMemory: true}
 	if f.isDemo() {
-		return runDemo(f, config, opts, getenv, signals, stdout, stderr, exit)
+		return runDemo(f, config, opts, signals, stdout, stderr, exit)
 	}
 	s, err := server.New(config, opts)
 	if err != nil {
@@ -68,10 +68,10 @@ func run(args []string, getenv func(string) string, signals <-chan os.Signal, st
 		}
 		return err
 	}
-	return serve(s, getenv, signals, reload, log, exit)
+	return serve(s, signals, reload, log, exit)
 }
 
-func runDemo(f *flags, config server.Config, opts server.Options, getenv func(string) string, signals <-chan os.Signal, stdout, stderr io.Writer, exit func(int)) int {
+func runDemo(f *flags, config server.Config, opts server.Options, signals <-chan os.Signal, stdout, stderr io.Writer, exit func(int)) int {
 	d, err := demo.New()
 	if err != nil {
 		f.complain(stderr, err)
@@ -97,20 +97,14 @@ func runDemo(f *flags, config server.Config, opts server.Options, getenv func(st
 	defer stop()
 	go d.Report(ctx, stdout)
 	reload := func() error { return errors.New("the demo has no -config to reload") }
-	return serve(s, getenv, signals, reload, opts.Logger, exit)
+	return serve(s, signals, reload, opts.Logger, exit)
 }
 
 // serve runs s until a signal ends it.
-func serve(s *server.Server, getenv func(string) string, signals <-chan os.Signal, reload func() error, log *slog.Logger, exit func(int)) int {
+func serve(s *server.Server, signals <-chan os.Signal, reload func() error, log *slog.Logger, exit func(int)) int {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	go watch(signals, stop, reload, log, exit)
-	if getenv("GOMEMLIMIT") == "" {
-		go limitMemory(ctx, func() (held, budget int64) {
-			stats := s.Cache().Stats()
-			return stats.Bytes, stats.MaxBytes
-		})
-	}
 	if err := s.Serve(ctx); err != nil {
 		log.Error("ended", "error", err)
 		return 1

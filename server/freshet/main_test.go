@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -384,7 +385,7 @@ func TestDrainTimeoutEndsWithAnError(t *testing.T) {
 }
 
 func TestDemo(t *testing.T) {
-	p := launch(t, nil, "-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0")
+	p := launch(t, []string{"GOMEMLIMIT="}, "-listen", "127.0.0.1:0", "-admin", "127.0.0.1:0")
 	naive := p.printed(`curl .* (http://127\.0\.0\.1:\d+/naive/page/1)$`)
 	fast := p.printed(`curl .* (http://127\.0\.0\.1:\d+/fast/page/1)$`)
 	metrics := p.printed(`admin +(http://\S+/metrics)$`)
@@ -403,6 +404,10 @@ func TestDemo(t *testing.T) {
 	p.printed(`fast +\d+ req/s  p50 \S+  p95 \S+  hits \S+%  origin calls 3`)
 	if code, text := get(t, metrics); code != 200 || !strings.Contains(text, `route="/fast/page/{id}",outcome="hit"`) {
 		t.Errorf("metrics: %d", code)
+	} else if m := regexp.MustCompile(`(?m)^go_gc_gomemlimit_bytes (\S+)$`).FindStringSubmatch(text); m == nil {
+		t.Error("no go_gc_gomemlimit_bytes")
+	} else if limit, err := strconv.ParseFloat(m[1], 64); err != nil || limit > 2<<30 {
+		t.Errorf("memory limit %s, %v", m[1], err)
 	}
 	if code, text := get(t, strings.Replace(metrics, "/metrics", "/debug/pprof/", 1)); code != 200 || !strings.Contains(text, "goroutine") {
 		t.Errorf("pprof: %d", code)
