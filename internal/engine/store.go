@@ -77,7 +77,7 @@ func (s *store[V]) wait() { s.r.Wait() }
 // counted of an entry beyond 15 in it changes nothing. So hits of hot entries
 // cost nothing, and those of others, which small counts are compared with, are
 // all counted. To count a sample of the hits instead is tempting, and keeps hot
-// entries less well (TestHotEntriesOutliveAFlood).
+// entries less well (BenchmarkFlood).
 const enoughTouches = 1<<4 - 1
 
 // hit counts a hit of e, whose Entry.touched is the round in which it was
