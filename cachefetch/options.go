@@ -13,7 +13,8 @@ type Options[V any] struct {
 	// MaxBytes bounds the bytes of all values held, with their keys and
 	// bookkeeping, also while writes are in flight. At least 1024. One value
 	// may take up to an eighth of it (up to 8 KiB in caches of less than
-	// 64 KiB). The garbage collector's own overhead comes on top of it: see LimitMemory.
+	// 64 KiB). The garbage collector's own overhead comes on top of it: see
+	// LimitMemory.
 	MaxBytes int64
 
 	// LimitMemory has the memory limit of the Go runtime, which is one for the

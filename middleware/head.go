@@ -46,5 +46,5 @@ func (x *exchange) freshenByHead(gen uint64, a *arrival) {
 	e := v.record(v.body)
 	e.Value.key, e.Value.variant, e.Value.sharing, e.Value.metrics = o.key, o.variant, v.sharing, o.metrics
 	e.Times, e.Tags, e.Gen = v.times(a.now), x.old.Tags, gen
-	c.store.Replace(x.old, e, c.cost(&e.Value))
+	c.store.Replace(x.old, e, c.cost(e))
 }

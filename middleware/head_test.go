@@ -93,6 +93,27 @@ func TestHeadAndPurge(t *testing.T) {
 	})
 }
 
+// What is freshened takes as much of the budget as before, its tags too.
+func TestHeadKeepsTheCost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Options{})
+		h := c.Handler(Policy{})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Cache-Control", "max-age=60")
+			w.Header().Set("Surrogate-Key", strings.Repeat("tag-of-a-page ", 20))
+			w.Header().Set("Content-Length", "4")
+			fmt.Fprint(w, "body")
+		}))
+		get(h, "/")
+		before := c.Stats().Bytes
+		time.Sleep(time.Minute)
+		keysServe(h, httptest.NewRequest("HEAD", "/", nil))
+		freshWant(t, get(h, "/"), 200, "body", "freshet; hit; ttl=60")
+		if after := c.Stats().Bytes; after != before {
+			t.Errorf("%d bytes, %d before", after, before)
+		}
+	})
+}
+
 // A response to POST answers GET if it says that it is what GET would bring.
 func TestPostAnswersGet(t *testing.T) {
 	for _, row := range []struct {

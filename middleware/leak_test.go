@@ -190,41 +190,43 @@ func TestCollisionIsNoHit(t *testing.T) {
 	for _, face := range faces {
 		for _, vary := range []string{"", "X-V"} {
 			t.Run(face.name+vary, func(t *testing.T) {
-				row := leakRow{fields: []string{"Cache-Control", leakFresh}}
-				if vary != "" {
-					row.fields = append(row.fields, "Vary", vary)
-				}
-				c := newCache(t, Options{})
-				h := face.mount(c, Policy{}, http.HandlerFunc(row.reflect))
-				a, b := at("/a"), at("/b")
-				h.ServeHTTP(httptest.NewRecorder(), a.make())
-				keyOf := func(q leakRequest) key {
-					k := (&handler{}).key(q.make())
-					k.outbound = face.name == "transport"
-					if k.outbound {
-						k.rest = ""
+				synctest.Test(t, func(t *testing.T) {
+					row := leakRow{fields: []string{"Cache-Control", leakFresh}}
+					if vary != "" {
+						row.fields = append(row.fields, "Vary", vary)
 					}
-					return k
-				}
-				ka, kb := keyOf(a), keyOf(b)
-				e := c.store.Get(ka.hash(c.seed), lookup{key: ka})
-				if e == nil {
-					t.Fatal("not stored")
-				}
-				// The object of a where that of b would be.
-				forged := &engine.Entry[object]{Value: e.Value, Times: e.Times, Tags: e.Tags, Gen: e.Gen}
-				if !c.store.Put(kb.hash(c.seed), forged, 1000, 0) {
-					t.Fatal("could not be forged")
-				}
-				for range 3 {
-					for _, q := range []leakRequest{a, b} {
-						w := httptest.NewRecorder()
-						h.ServeHTTP(w, q.make())
-						if want := row.whose(q.make()); w.Header().Get("X-Whose") != want {
-							t.Errorf("%s got %s", want, w.Header().Get("X-Whose"))
+					c := newCache(t, Options{})
+					h := face.mount(c, Policy{}, http.HandlerFunc(row.reflect))
+					a, b := at("/a"), at("/b")
+					h.ServeHTTP(httptest.NewRecorder(), a.make())
+					keyOf := func(q leakRequest) key {
+						k := (&handler{}).key(q.make())
+						k.outbound = face.name == "transport"
+						if k.outbound {
+							k.rest = ""
+						}
+						return k
+					}
+					ka, kb := keyOf(a), keyOf(b)
+					e := c.store.Get(ka.hash(c.seed), lookup{key: ka})
+					if e == nil {
+						t.Fatal("not stored")
+					}
+					// The object of a where that of b would be.
+					forged := &engine.Entry[object]{Value: e.Value, Times: e.Times, Tags: e.Tags, Gen: e.Gen}
+					if !c.store.Put(kb.hash(c.seed), forged, 1000, 0) {
+						t.Fatal("could not be forged")
+					}
+					for range 3 {
+						for _, q := range []leakRequest{a, b} {
+							w := httptest.NewRecorder()
+							h.ServeHTTP(w, q.make())
+							if want := row.whose(q.make()); w.Header().Get("X-Whose") != want {
+								t.Errorf("%s got %s", want, w.Header().Get("X-Whose"))
+							}
 						}
 					}
-				}
+				})
 			})
 		}
 	}

@@ -311,15 +311,17 @@ func (x *exchange) begin(v *verdict, leader bool, fate fate) http.ResponseWriter
 		}
 		h["Cache-Status"] = append(slices.Concat(v.upstream, h["Cache-Status"]), status)
 	}
-	validators := rfc9111.ValidatorsOf(v.header)
-	if conditional(x.r.Header) && v.status == http.StatusOK && rfc9111.NotModified(x.r.Header, &validators, time.Now()) {
-		// The origin was asked for the whole; this client has it already.
-		writeNotModified(x.w)
-		return discard{x.w}
-	}
-	if v.status == http.StatusOK && v.length >= 0 && x.r.Header["Range"] != nil {
-		if p := selectPart(x.w, x.r.Header, &validators, v.length); p != nil {
-			return p
+	if asked := x.r.Header; v.status == http.StatusOK && (conditional(asked) || asked["Range"] != nil) {
+		validators := validatorsOf(v.fields)
+		if conditional(asked) && rfc9111.NotModified(asked, &validators, time.Now()) {
+			// The origin was asked for the whole; this client has it already.
+			writeNotModified(x.w)
+			return discard{x.w}
+		}
+		if v.length >= 0 && asked["Range"] != nil {
+			if p := selectPart(x.w, asked, &validators, v.length); p != nil {
+				return p
+			}
 		}
 	}
 	x.w.WriteHeader(v.status)

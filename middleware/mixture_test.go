@@ -72,6 +72,8 @@ func (o *mixture) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for i := 0; i < 32; i += 8 {
 		fmt.Fprint(w, body[i:i+8])
 		if rand.IntN(20) == 0 {
+			// By a real clock: in a bubble nothing runs side by side, and what
+			// this test looks for is what does. Nothing waits for it.
 			time.Sleep(100 * time.Microsecond)
 		}
 	}

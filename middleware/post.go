@@ -37,15 +37,14 @@ func (x *exchange) capture(status int, a *arrival) *capture {
 		return nil // a POST with Vary is too rare to be worth a variant, or a normal form
 	}
 	k := &capture{x: x, verdict: v, gen: c.store.Generation()}
-	o := object{key: x.q.key.clone(), private: reasonMethod, metrics: x.route(x.r)}
-	tags, tagCost := o.key.tagged(v.tags)
+	own := x.q.key.clone()
 	k.place = &engine.Entry[object]{
-		Value: o,
+		Value: object{key: own, private: reasonMethod, metrics: x.route(x.r)},
 		Times: engine.NewTimes(c.store.Now(), passFor, 0, 0),
-		Tags:  tags,
+		Tags:  own.tagged(v.tags),
 		Gen:   k.gen,
 	}
-	if !c.store.Put(x.hash, k.place, c.store.Overhead()+o.key.size()+tagCost, 0) {
+	if !c.store.Put(x.hash, k.place, c.cost(k.place), 0) {
 		return nil
 	}
 	return k
@@ -74,8 +73,7 @@ func (k *capture) store(complete bool) {
 	e, place := v.record(k.body), &k.place.Value
 	e.Value.key, e.Value.sharing, e.Value.metrics = place.key, v.sharing, place.metrics
 	e.Times, e.Tags, e.Gen = v.times(c.store.Now()), k.place.Tags, k.gen
-	_, tagCost := place.key.tagged(v.tags)
-	c.store.Replace(k.place, e, c.cost(&e.Value)+tagCost)
+	c.store.Replace(k.place, e, c.cost(e))
 }
 
 // A captured is the body of a response that its caller reads from base: what

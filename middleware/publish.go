@@ -107,22 +107,31 @@ func (x *exchange) publish(fl *engine.Flight[*fill], v *verdict, body []byte, re
 		}
 		o.variant, hash = vr, vr.hash
 	}
-	tags, tagCost := o.key.tagged(v.tags)
-	e.Times, e.Tags, e.Gen = times, tags, fl.Gen
-	if c.store.Put(hash, e, c.cost(o)+tagCost, reserved) {
+	e.Times, e.Tags, e.Gen = times, o.key.tagged(v.tags), fl.Gen
+	if c.store.Put(hash, e, c.cost(e), reserved) {
 		return ""
 	}
-	if c.store.Superseded(fl.Gen, c.store.Newest(), o, tags) {
+	if c.store.Superseded(fl.Gen, c.store.Newest(), o, e.Tags) {
 		return reasonPurged
 	}
 	return reasonTooLarge
 }
 
-// cost is what an object with a response takes of the budget.
-func (c *Cache) cost(o *object) int64 {
-	n := c.store.Overhead() + o.response.size() + o.key.size()
+// cost is what e takes of the budget.
+func (c *Cache) cost(e *engine.Entry[object]) int64 {
+	o := &e.Value
+	n := c.store.Overhead() + o.key.size()
+	if o.response != nil {
+		n += o.response.size()
+	}
 	if o.variant != nil {
 		n += int64(len(o.variant.values))
+	}
+	if o.variants != nil {
+		n += int64(o.variants.limit)*96 + maxVariantBytes
+	}
+	for _, tag := range e.Tags {
+		n += int64(len(tag)) + perValue
 	}
 	return n
 }
@@ -183,14 +192,13 @@ func (x *exchange) variantFor(fl *engine.Flight[*fill], v *verdict, times engine
 	}
 	// Put again each time, so that it lives as long as its responses.
 	k := x.q.key.clone()
-	tags, tagCost := k.tagged(nil)
-	cost := c.store.Overhead() + k.size() + tagCost + int64(x.policy.MaxVariants)*96 + maxVariantBytes
-	if !c.store.Put(hash, &engine.Entry[object]{
+	e := &engine.Entry[object]{
 		Value: object{key: k, variants: known, metrics: x.route(fl.State.req)},
 		Times: engine.NewTimes(times.Stored, times.Horizon().Sub(times.Stored), 0, 0),
-		Tags:  tags,
+		Tags:  k.tagged(nil),
 		Gen:   c.store.Generation(),
-	}, cost, 0) {
+	}
+	if !c.store.Put(hash, e, c.cost(e), 0) {
 		return nil, reasonTooLarge
 	}
 	return found, ""
@@ -215,14 +223,14 @@ func (x *exchange) unfit(fl *engine.Flight[*fill], v *verdict) {
 // remember notes for a while that responses are not shared.
 func (x *exchange) remember(fl *engine.Flight[*fill], why string) {
 	c := x.cache
-	o := object{key: x.q.key.clone(), variant: x.q.variant, private: why, metrics: x.route(fl.State.req)}
-	tags, tagCost := o.key.tagged(nil)
-	c.store.Put(x.hash, &engine.Entry[object]{
-		Value: o,
+	k := x.q.key.clone()
+	e := &engine.Entry[object]{
+		Value: object{key: k, variant: x.q.variant, private: why, metrics: x.route(fl.State.req)},
 		Times: engine.NewTimes(c.store.Now(), passFor, passMore, 0),
-		Tags:  tags,
+		Tags:  k.tagged(nil),
 		Gen:   fl.Gen,
-	}, c.store.Overhead()+o.key.size()+tagCost, 0)
+	}
+	c.store.Put(x.hash, e, c.cost(e), 0)
 }
 
 // refresh has the handler run behind a stale response, unless all workers are

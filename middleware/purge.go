@@ -270,12 +270,5 @@ func (k *key) url() *url.URL {
 	return u
 }
 
-// tagged returns tags with those of the URL of k, which is a clone, and what
-// they take of the budget.
-func (k *key) tagged(tags []string) (all []string, cost int64) {
-	all = append(k.urlTags(), tags...)
-	for _, tag := range all {
-		cost += int64(len(tag)) + perValue
-	}
-	return slices.Clip(all), cost
-}
+// tagged returns tags with those of the URL of k, which is a clone.
+func (k *key) tagged(tags []string) []string { return slices.Clip(append(k.urlTags(), tags...)) }

@@ -177,10 +177,15 @@ func newFields(h, outer http.Header) []field {
 		if add {
 			values = values[len(before):]
 		}
-		fields = append(fields, field{name: name, values: values, add: add})
+		// One by one, though pack would take fewer allocations: tags, variants
+		// and Cache-Status outlive the other values, and must not keep those.
+		copied := make([]string, len(values))
+		for i, v := range values {
+			copied[i] = strings.Clone(v)
+		}
+		fields = append(fields, field{name: name, values: copied, add: add})
 	}
 	slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
-	pack(fields)
 	return fields
 }
 
@@ -192,10 +197,8 @@ type record struct {
 	fields   [6]field // of the response, if they fit
 }
 
-// pack replaces the values of fields by copies that lie side by side and keep
-// no other memory alive: those of a handler may be parts of much larger strings,
-// and a hit of what is not in the processor's caches waits for each place it
-// reads.
+// pack replaces the values of fields by copies that lie side by side: a hit of
+// what is not in the processor's caches waits for each place it reads.
 func pack(fields []field) {
 	lines, size := 0, 0
 	for _, f := range fields {

@@ -164,12 +164,12 @@ func (x *exchange) hint(fl *engine.Flight[*fill], n searchID, times engine.Times
 	if e := c.store.Get(hash, lookup{key: k}); e != nil && e.Value.search == n && e.Times.Horizon() >= times.Horizon() {
 		return
 	}
-	k = k.clone()
-	c.store.Put(hash, &engine.Entry[object]{
-		Value: object{key: k, search: n, metrics: x.route(fl.State.req)},
+	e := &engine.Entry[object]{
+		Value: object{key: k.clone(), search: n, metrics: x.route(fl.State.req)},
 		Times: engine.NewTimes(times.Stored, times.Horizon().Sub(times.Stored), 0, 0),
 		Gen:   c.store.Generation(),
-	}, c.store.Overhead()+k.size(), 0)
+	}
+	c.store.Put(hash, e, c.cost(e), 0)
 }
 
 // searchTag is urlTag for what is stored under the normal form of a query. No

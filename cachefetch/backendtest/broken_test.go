@@ -143,6 +143,7 @@ type lateMessages struct{ memory }
 
 func (b *lateMessages) Publish(ctx context.Context, message []byte) error {
 	go func() {
+		// By a real clock, like the whole suite, which is for real stores.
 		time.Sleep(10 * time.Millisecond)
 		b.memory.Publish(ctx, message)
 	}()

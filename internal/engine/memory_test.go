@@ -74,30 +74,23 @@ func TestCachesLimitMemoryTogether(t *testing.T) {
 
 func TestLimitsOfTheProgramStay(t *testing.T) {
 	const own = 5 << 40
-	withoutLimit(t, func(t *testing.T) {
-		debug.SetMemoryLimit(own)
-		c := limited(t, 1<<30)
-		time.Sleep(3 * memoryInterval)
-		if got := debug.SetMemoryLimit(-1); got != own {
-			t.Errorf("set before: now %d", got)
-		}
-		c.Close()
-		if got := debug.SetMemoryLimit(math.MaxInt64); got != own {
-			t.Errorf("set before, after Close: %d", got)
-		}
-	})
-	withoutLimit(t, func(t *testing.T) {
-		c := limited(t, 1<<30)
-		debug.SetMemoryLimit(own)
-		time.Sleep(3 * memoryInterval)
-		if got := debug.SetMemoryLimit(-1); got != own {
-			t.Errorf("set meanwhile: now %d", got)
-		}
-		c.Close()
-		if got := debug.SetMemoryLimit(math.MaxInt64); got != own {
-			t.Errorf("set meanwhile, after Close: %d", got)
-		}
-	})
+	for _, when := range []string{"before", "meanwhile"} {
+		withoutLimit(t, func(t *testing.T) {
+			if when == "before" {
+				debug.SetMemoryLimit(own)
+			}
+			c := limited(t, 1<<30)
+			debug.SetMemoryLimit(own)
+			time.Sleep(3 * memoryInterval)
+			if got := debug.SetMemoryLimit(-1); got != own {
+				t.Errorf("set %s: now %d", when, got)
+			}
+			c.Close()
+			if got := debug.SetMemoryLimit(-1); got != own {
+				t.Errorf("set %s, after Close: %d", when, got)
+			}
+		})
+	}
 	withoutLimit(t, func(t *testing.T) {
 		t.Setenv("GOMEMLIMIT", "off")
 		c := limited(t, 1<<30)

@@ -23,7 +23,7 @@ func TestAllocations(t *testing.T) {
 	}
 	dated := http.Header{"If-Modified-Since": {dates[0]}}
 	stored := http.Header{"Etag": {`"abc"`}, "Last-Modified": {dates[0]}, "Expires": {dates[0]}}
-	kept := ValidatorsOf(stored)
+	kept := of(stored)
 	rawEncodings := [][]string{{"gzip, deflate, br, zstd"}, {"gzip;q=1.0, *;q=0"}, {"identity"}, {""}, {"gzip", "br"}}
 	var cc CacheControl
 	var date time.Time
@@ -40,8 +40,8 @@ func TestAllocations(t *testing.T) {
 			}
 		}},
 		{"Lifetime", func() { ok = Lifetime(stored, CacheControl{}, date, testNow).Explicit }},
-		{"NotModified by tag", func() { ok = NotModified(request, &kept, testNow) }},
-		{"NotModified by date", func() { ok = NotModified(dated, &kept, testNow) }},
+		{"NotModified by tag", func() { ok = NotModified(request, kept, testNow) }},
+		{"NotModified by date", func() { ok = NotModified(dated, kept, testNow) }},
 		{"AppendNormalised", func() {
 			var buf [128]byte
 			key := buf[:0]

@@ -28,11 +28,6 @@ type Validators struct {
 	Etag, LastModified, Date []string
 }
 
-// ValidatorsOf returns those in h, whose lines they share.
-func ValidatorsOf(h http.Header) Validators {
-	return Validators{h["Etag"], h["Last-Modified"], h["Date"]}
-}
-
 // NotModified reports whether a GET or HEAD request is to be answered with 304
 // from a stored 200 response (4.3.2, RFC 9110 13.2.2). If-None-Match decides
 // alone when it is present, even one that cannot be read; If-Modified-Since
