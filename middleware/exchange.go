@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/rfc9111"
 )
 
 // A handler is one mounted route.
@@ -188,6 +189,12 @@ func bypass(r *http.Request) string {
 		return reasonBody
 	case r.Header["Upgrade"] != nil:
 		return reasonUpgrade
+	case r.Header["Connection"] != nil && rfc9111.ConnectionHides(r.Header):
+		// A handler that is a proxy takes the field away (RFC 9110 7.6.1), and
+		// its origin answers as if it had not been there. The key says that it
+		// was. To take it away here is no cure: middleware outside may have
+		// acted on it.
+		return reasonConnection
 	}
 	return ""
 }

@@ -22,9 +22,9 @@ import (
 type fill struct {
 	query  string        // of the first client, as far as it is part of a key
 	req    *http.Request // what the handler is given; a clone of the leader's
-	asked  http.Header   // the header of whole, which the handler may change
-	whole  *http.Request // req without the conditions of a validation
-	outer  http.Header   // fields that were set outside the cache
+	asked  http.Header   // of a request for the whole; the handler has a copy, to which it may do what it likes
+	whole  *http.Request // req without the conditions of a validation and without a header; nil if it has none
+	around outside       // the response header before the handler gets it
 	decide func(f *fill, status int, h http.Header) verdict
 	grow   func(n int64) bool // reserves bytes of the budget
 	unfit  func(v *verdict)   // called once it is known that v is not shared
@@ -38,7 +38,7 @@ type fill struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change; nil if nobody waits for it
 
-	interim   []interim // 1xx responses, before the header
+	interim   []interim // 1xx responses that the leader has not been sent
 	verdict   verdict   // set with committed
 	committed bool
 	body      []byte  // shared bytes so far; what was written is never changed
@@ -46,7 +46,7 @@ type fill struct {
 	flushed   int     // the handler flushed when body had this length; -1 never
 	done      bool    // the handler has returned or crashed
 	replayed  bool    // the response came from the store
-	trailers  []field // set before done; those of a shared response were not announced, and keep it out of the store
+	trailers  []field // set before done; of a shared response, which announced none; they keep it out of the store
 	complete  bool    // it returned, and everything it promised was written
 
 	// handedOver: body has all bytes that are shared, those that follow go to
@@ -58,10 +58,36 @@ type fill struct {
 	hijacked   bool
 }
 
-// An interim is a 1xx response.
+// An interim is a 1xx response. It has whatever fields the handler had set by
+// then, and nothing has said yet who may see them: it goes to the client that
+// the handler runs for, and to nobody else.
 type interim struct {
 	status int
 	header http.Header
+}
+
+// maxInterim and maxInterimBytes bound what waits for a client that does not
+// read, or is gone: origins may send interim responses without end.
+const (
+	maxInterim      = 16
+	maxInterimBytes = 64 << 10
+)
+
+// inform notes an interim response for the leader, if it is there and keeps up.
+func (f *fill) inform(i interim) {
+	size := int64(0)
+	for name, values := range i.header {
+		for _, v := range values {
+			size += int64(len(name) + len(v))
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.leader == nil || len(f.interim) >= maxInterim || size > maxInterimBytes/maxInterim {
+		return
+	}
+	f.interim = append(f.interim, i)
+	f.broadcast()
 }
 
 // A verdict says what becomes of a response, as known at its header.
@@ -78,6 +104,7 @@ type verdict struct {
 	failed  bool   // an old response is to be used instead, or failure if there is none
 	failure failure
 	again   bool   // no response yet: the handler has to be asked for the whole
+	untyped bool   // nothing says of which type the body is: net/http would guess
 	body    []byte // the stored body of a response that the handler called good
 	sharing
 	vary   []string
@@ -156,11 +183,12 @@ func (f *fill) handOver() http.ResponseWriter {
 func (f *fill) leave() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.leader = nil
+	f.leader, f.interim = nil, nil
 	f.broadcast()
 }
 
-// addTrailers adds the trailers of a shared response to a client's header.
+// addTrailers adds the trailers of a shared response to the header of the
+// leader. Its header was judged; they were not.
 func (f *fill) addTrailers(h http.Header) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -190,6 +218,7 @@ func (f *fill) replay(e *engine.Entry[object], now engine.Instant) {
 		status: s.status, fields: s.fields, upstream: s.upstream, header: headerOf(s.fields),
 		shared: true, sharing: e.Value.sharing, length: int64(len(s.body)),
 		age: now.Sub(e.Times.Stored) + s.initialAge, search: e.Value.key.search,
+		tags: e.Tags, // a purge by one of them ends the replay too
 	}
 	if e.Value.variant != nil {
 		// Whoever joined this flight has the variant that it is for.

@@ -17,7 +17,8 @@ func (x exchange) head() {
 		x.passWith(x.w, x.r)
 		return
 	}
-	gen, outer := x.cache.store.Generation(), x.w.Header().Clone()
+	gen, outer := x.cache.store.Generation(), outsideOf(x.w.Header())
+	outer.enter(x.w.Header())
 	w := &watcher{ResponseWriter: x.w, seen: func(status int, h http.Header) {
 		if status == http.StatusOK {
 			x.freshenByHead(gen, x.arrived(h, outer, x.r.Header))
@@ -28,8 +29,12 @@ func (x exchange) head() {
 }
 
 // freshenByHead makes the old response as fresh as a is, or removes it if it is
-// another one.
+// another one. What a request was told because of something that is not in its
+// key says nothing of what others are told.
 func (x *exchange) freshenByHead(gen uint64, a *arrival) {
+	if !x.plain(a.asked) {
+		return
+	}
 	c, o := x.cache, &x.old.Value
 	stored := headerOf(o.response.fields)
 	if !rfc9111.HeadFreshens(stored, headerOf(a.fields), len(o.response.body)) {
@@ -45,6 +50,6 @@ func (x *exchange) freshenByHead(gen uint64, a *arrival) {
 	}
 	e := v.record(v.body)
 	e.Value.key, e.Value.variant, e.Value.sharing, e.Value.metrics = o.key, o.variant, v.sharing, o.metrics
-	e.Times, e.Tags, e.Gen = v.times(a.now), x.old.Tags, gen
+	e.Times, e.Tags, e.Gen = v.times(a.now), o.key.tagged(v.tags), gen
 	c.store.Replace(x.old, e, c.cost(e))
 }

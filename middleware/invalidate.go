@@ -14,7 +14,8 @@ import (
 // 4.4), and is gone before the client knows that it has succeeded.
 func (x exchange) modify() {
 	x.tell("method", "")
-	outer := x.w.Header().Clone()
+	outer := outsideOf(x.w.Header())
+	outer.enter(x.w.Header())
 	w := &watcher{ResponseWriter: x.w}
 	w.seen = func(status int, h http.Header) {
 		if !rfc9111.Invalidates(x.r.Method, status) {

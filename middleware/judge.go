@@ -13,8 +13,8 @@ import (
 
 // decide is the verdict on a response, as known at its header.
 func (x *exchange) decide(f *fill, status int, h http.Header) verdict {
-	a := x.arrived(h, f.outer, f.asked)
-	if status == http.StatusNotModified && f.req != f.whole {
+	a := x.arrived(h, f.around, f.asked)
+	if status == http.StatusNotModified && f.whole != nil {
 		return x.freshen(a)
 	}
 	v := verdict{status: status, length: a.length()}
@@ -22,7 +22,7 @@ func (x *exchange) decide(f *fill, status int, h http.Header) verdict {
 		v.failed = true
 		return v
 	}
-	x.judge(&v, headerOf(a.fields), a)
+	x.judge(&v, a)
 	return v
 }
 
@@ -31,16 +31,18 @@ type arrival struct {
 	method string
 	asked  http.Header // of the request
 	fields []field     // what the handler set, canonical, with a Date
+	around outside     // what was set outside of the cache,
+	left   http.Header // and what of it the handler left as it was
 	date   time.Time
 	now    engine.Instant
 	wall   time.Time
 }
 
 // arrived takes down a response header to a request with the fields asked.
-// Those of outer were set outside of the cache.
-func (x *exchange) arrived(h, outer, asked http.Header) *arrival {
-	a := &arrival{method: http.MethodGet, asked: asked, now: x.cache.store.Now(), wall: time.Now()}
-	a.fields = newFields(rfc9111.Canonicalise(h), outer)
+// Before the handler got it, it had those of around.
+func (x *exchange) arrived(h http.Header, around outside, asked http.Header) *arrival {
+	a := &arrival{method: http.MethodGet, asked: asked, around: around, now: x.cache.store.Now(), wall: time.Now()}
+	a.fields, a.left = around.divide(rfc9111.Canonicalise(h))
 	var ok bool
 	if a.date, ok = rfc9111.DateField(headerOf(a.fields), "Date", a.wall); !ok { // a handler that sets none, as is normal in chi
 		a.date = a.wall
@@ -59,16 +61,17 @@ func (a *arrival) length() int64 {
 }
 
 // keepOld reports whether the old response is to be used, or kept, when the
-// handler fails: inside stale-if-error, and, by a run behind it, as long as it
+// handler fails: if it has not been purged meanwhile, inside stale-if-error, and, by a run behind it, as long as it
 // is served anyway.
 func (x *exchange) keepOld(now engine.Instant) bool {
-	return !x.strict && (x.old.Usable(now) || x.old.State(now) == engine.StaleWhileRevalidate)
+	return !x.strict && x.cache.store.Holds(x.old) && (x.old.Usable(now) || x.old.State(now) == engine.StaleWhileRevalidate)
 }
 
-// judge says whether v may be shared, for how long, and with which fields.
-// header is all of the response: what the handler has set, merged into what
-// was stored if it has set a 304.
-func (x *exchange) judge(v *verdict, header http.Header, a *arrival) {
+// judge says whether v may be shared, for how long, and with which fields. All
+// that the client is sent counts: what the handler has set, merged into what was
+// stored if it has set a 304, and what it has left of the fields set outside.
+func (x *exchange) judge(v *verdict, a *arrival) {
+	header := a.around.around(a.fields, a.left)
 	cc, targeted := rfc9111.ResponseControl(header, x.policy.TargetedFields)
 	if targeted {
 		delete(header, "Expires") // RFC 9213 2.2
@@ -104,11 +107,16 @@ func (x *exchange) judge(v *verdict, header http.Header, a *arrival) {
 		v.private = reasonCookie
 	case reason != rfc9111.Storable:
 		v.private = string(reason)
+	case slices.Contains(vary, "X-Forwarded-For"):
+		// A proxy behind the cache makes it anew of the client's address, which
+		// no key has: what the request says of it is not what the origin saw.
+		v.private = string(rfc9111.ReasonVaryStar)
 	case eventStream(header.Get("Content-Type")):
 		v.private = reasonEventStream
 	}
 	v.shared = v.private == ""
-	v.upstream = header["Cache-Status"]
+	v.untyped = !x.outbound && header["Content-Type"] == nil && header.Get("Content-Encoding") == ""
+	v.upstream = headerOf(a.fields)["Cache-Status"]
 	personal := rfc9111.StripFields(cc)
 	if x.policy.SetCookie == StripSetCookie {
 		personal = append(personal, "Set-Cookie", "Set-Cookie2")
@@ -116,7 +124,7 @@ func (x *exchange) judge(v *verdict, header http.Header, a *arrival) {
 	v.divide(a.fields, personal)
 	if v.shared {
 		v.tags = x.tags(v)
-		v.search = x.searchOf(header["No-Vary-Search"])
+		v.search = x.searchOf(v.header["No-Vary-Search"])
 	}
 	v.sharing = sharing{
 		byPolicy:  !fresh.Explicit && !x.byCookie,
@@ -132,7 +140,7 @@ func (x *exchange) judge(v *verdict, header http.Header, a *arrival) {
 		windows.IfError -= over
 	}
 	keep := time.Duration(0)
-	if rfc9111.HasValidator(header) {
+	if rfc9111.HasValidator(v.header) {
 		keep = keepFor
 	}
 	v.times = func(now engine.Instant) engine.Times {
@@ -151,7 +159,7 @@ func (v *verdict) divide(fields []field, personal []string) {
 	v.fields = make([]field, 0, len(fields))
 	for _, f := range fields {
 		switch {
-		case v.header[f.name] == nil:
+		case f.values != nil && v.header[f.name] == nil:
 		case slices.Contains(personal, f.name):
 			v.personal = append(v.personal, f)
 			delete(v.header, f.name)
@@ -164,8 +172,16 @@ func (v *verdict) divide(fields []field, personal []string) {
 // rewriters are request fields that change what a handler takes for the URL,
 // the client's scheme or the method, and that nobody names in Vary.
 var rewriters = []string{
-	"Forwarded", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Prefix", "X-Forwarded-Proto", "X-Forwarded-Scheme",
-	"X-Host", "X-Http-Method-Override", "X-Original-Url", "X-Rewrite-Url",
+	"Forwarded", "Front-End-Https", "X-Forwarded", "X-Forwarded-Host", "X-Forwarded-Path", "X-Forwarded-Port", "X-Forwarded-Prefix",
+	"X-Forwarded-Proto", "X-Forwarded-Protocol", "X-Forwarded-Scheme", "X-Forwarded-Server", "X-Forwarded-Ssl", "X-Forwarded-Uri",
+	"X-Host", "X-Http-Host-Override", "X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Original-Host",
+	"X-Original-Uri", "X-Original-Url", "X-Proto", "X-Rewrite-Url", "X-Scheme", "X-Script-Name", "X-Url-Scheme",
+}
+
+// plain reports whether a request has nothing, beside what its key says, by
+// which handlers are known to tell clients apart.
+func (h *handler) plain(asked http.Header) bool {
+	return (asked["Authorization"] == nil || h.byCredentials) && (asked["Cookie"] == nil || h.byCookie) && len(unkeyed(asked)) == 0
 }
 
 // unkeyed returns the rewriters in a request. A response that was made with

@@ -28,6 +28,10 @@ type key struct {
 	// ofPath. No key that is made from a request has one.
 	search searchID
 
+	// bare says that the URL ends in a "?" without a query after it, which is
+	// another URL than the one without (RFC 3986 6.2.3).
+	bare bool
+
 	host  string // the authority, with its port if the client sent one
 	path  string // URL.Path, decoded, as the handler sees it
 	query string // URL.RawQuery, or what Policy.Query makes of it
@@ -53,7 +57,9 @@ func (k *key) set(r *http.Request, p *Policy, outbound bool) {
 	if t, ok := strings.CutPrefix(r.RequestURI, k.path); !ok || t != "" && t[0] != '?' {
 		target, _, _ = strings.Cut(r.RequestURI, "?")
 	}
-	if !p.Query.isZero() {
+	if p.Query.isZero() {
+		k.bare = r.URL.ForceQuery && k.query == ""
+	} else {
 		k.query = p.Query.normalise(k.query)
 	}
 	if target != "" || r.URL.RawPath != "" || len(p.Headers) > 0 {
@@ -101,6 +107,9 @@ func (k *key) hash(seed maphash.Seed) uint64 {
 	if k.outbound {
 		h = mix(h, 4)
 	}
+	if k.bare {
+		h = mix(h, 260)
+	}
 	if k.search != noSearch {
 		h = mix(h, 5+uint64(k.search))
 	}
@@ -125,6 +134,9 @@ func (k *key) string() string {
 	} else {
 		b = append(b, 'p')
 	}
+	if k.bare {
+		b = append(b, '?')
+	}
 	b = append(b, byte(k.search))
 	for _, part := range []string{k.host, k.path, k.query, k.rest} {
 		b = appendPart(b, part)
@@ -135,7 +147,7 @@ func (k *key) string() string {
 // ofPath returns the key of what is known of k's path, whatever the query.
 func (k *key) ofPath() key {
 	p := *k
-	p.query, p.search = "", ofPath
+	p.query, p.bare, p.search = "", false, ofPath
 	return p
 }
 
@@ -149,7 +161,7 @@ func (k *key) clone() key {
 		all = all[len(s):]
 		return p
 	}
-	return key{k.outbound, k.tls, k.search, part(k.host), part(k.path), part(k.query), part(k.rest)}
+	return key{k.outbound, k.tls, k.search, k.bare, part(k.host), part(k.path), part(k.query), part(k.rest)}
 }
 
 func (k *key) size() int64 { return int64(len(k.host) + len(k.path) + len(k.query) + len(k.rest)) }

@@ -101,6 +101,9 @@ func leakRows() []leakRow {
 		{"no escape, No-Vary-Search", Policy{}, append(fresh, "No-Vary-Search", `key-order`), at("/a?id=%zz"), at("/a?id=%25zz"), false},
 		{"no UTF-8, No-Vary-Search", Policy{}, append(fresh, "No-Vary-Search", `key-order`), at("/a?id=%f6"), at("/a?id=%f7"), false},
 		{"Vary below No-Vary-Search", Policy{}, append(fresh, "No-Vary-Search", `except=()`, "Vary", "X-One"), with("X-One", "1"), with("X-One", "2"), false},
+		{"empty query and none", Policy{}, fresh, at("/a"), at("/a?"), false},
+		{"empty query, No-Vary-Search", Policy{}, append(fresh, "No-Vary-Search", `key-order`), at("/a?b"), at("/a?"), false},
+		{"empty query and a question mark", Policy{}, fresh, at("/a?"), at("/a??"), false},
 		{"encoded slash", Policy{}, fresh, at("/a/b"), at("/a%2Fb"), false},
 		{"encoded twice", Policy{}, fresh, at("/a%2Fb"), at("/a%252Fb"), false},
 		{"case of paths", Policy{}, fresh, at("/a"), at("/A"), false},
@@ -138,7 +141,7 @@ func (row *leakRow) reflect(w http.ResponseWriter, r *http.Request) {
 }
 
 func (row *leakRow) whose(r *http.Request) string {
-	b := fmt.Sprintf("%s %v %s %q %q", r.Method, r.TLS != nil, r.Host, r.URL.EscapedPath(), row.policy.Query.normalise(r.URL.RawQuery))
+	b := fmt.Sprintf("%s %v %s %q %v %q", r.Method, r.TLS != nil, r.Host, r.URL.EscapedPath(), r.URL.ForceQuery, row.policy.Query.normalise(r.URL.RawQuery))
 	for _, fields := range [][]string{row.a.fields, row.b.fields} {
 		for i := 0; i < len(fields); i += 2 {
 			b += fmt.Sprintf(" %s=%q", fields[i], r.Header[http.CanonicalHeaderKey(fields[i])])

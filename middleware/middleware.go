@@ -37,6 +37,7 @@
 //	authorization     the request has credentials, and the response does not allow sharing
 //	body              the request has a body
 //	closed            the cache is closed
+//	connection        the request's Connection lists a field that is not of the connection
 //	cookie            the request has a Cookie, and only the policy says that the response is fresh
 //	crowded           Policy.MaxWaiting requests wait for others already
 //	empty             the handler wrote nothing

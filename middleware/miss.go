@@ -148,7 +148,9 @@ func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
 	}
 	switch how {
 	case delivered:
-		f.addTrailers(x.w.Header())
+		if rd.leader {
+			f.addTrailers(x.w.Header())
+		}
 		x.count(m, x.readOutcome(t.Leader, f))
 	case left:
 		x.count(m, x.readOutcome(t.Leader, f))
@@ -156,7 +158,11 @@ func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
 		x.alone = !t.Leader
 		x.pass(x.reason, f.whyPrivate())
 	case continueSelf:
-		x.resume(&resumer{w: rd.w, prefix: f.shared(), status: f.verdict.status}, f.asked)
+		if !resumable(&f.verdict) {
+			x.count(m, outcomeError)
+			panic(http.ErrAbortHandler)
+		}
+		x.resume(&resumer{w: rd.w, first: f.verdict, prefix: f.shared()}, f.asked)
 	case useStale:
 		x.failed(m, f)
 	case waitedTooLong:
@@ -207,8 +213,7 @@ func (x *exchange) failed(m *routeMetrics, f *fill) {
 // resume has the handler run for this client, asking for the whole as the
 // first run was asked, and sends what is beyond the part sent.
 func (x *exchange) resume(s *resumer, asked http.Header) {
-	r := x.detach(x.r.Context())
-	r.Header = asked.Clone()
+	r := x.detach(x.r.Context(), asked.Clone())
 	x.passWith(s, r)
 	s.finish()
 }
@@ -261,8 +266,8 @@ func (x *exchange) sent(t *engine.Ticket[*fill]) bool {
 // forward all the same, with this status if there was a response.
 func (x *exchange) stale(m *routeMetrics, status int, why string) bool {
 	now := x.cache.store.Now()
-	if x.old == nil || x.strict || !x.old.Usable(now) {
-		return false
+	if x.old == nil || x.strict || !x.old.Usable(now) || !x.cache.store.Holds(x.old) {
+		return false // Holds: it may have been purged since it was found
 	}
 	x.forwarded = "freshet; fwd=" + x.reason
 	if status != 0 {
@@ -319,8 +324,14 @@ func (x *exchange) begin(v *verdict, leader bool, fate fate) http.ResponseWriter
 			return discard{x.w}
 		}
 		if v.length >= 0 && asked["Range"] != nil {
+			if v.untyped {
+				h["Content-Type"] = nil // not to be guessed from a part
+			}
 			if p := selectPart(x.w, asked, &validators, v.length); p != nil {
 				return p
+			}
+			if v.untyped {
+				delete(h, "Content-Type")
 			}
 		}
 	}

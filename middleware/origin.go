@@ -105,13 +105,12 @@ func (x *exchange) newFill(fl *engine.Flight[*fill], run *exchange, attached boo
 		context: fl.Context,
 		flushed: -1,
 		grow:    x.cache.store.Reserve,
-		outer:   http.Header{},
+		around:  outsideOf(x.w.Header()),
 	}
 	f.query = x.own().query
 	f.verdict.length = -1
 	if attached {
 		f.leader = x.w
-		f.outer = x.w.Header().Clone()
 		if !x.policy.HideStatus {
 			f.forward = "freshet; fwd=" + x.reason
 		}
@@ -119,20 +118,23 @@ func (x *exchange) newFill(fl *engine.Flight[*fill], run *exchange, attached boo
 	f.decide = run.decide
 	f.unfit = func(v *verdict) { run.unfit(fl, v) }
 	ctx := context.WithValue(fl.Context, runsOf{x.cache}, &runs{x.flight(), x.runs()})
-	f.whole = x.detach(ctx)
-	f.asked = f.whole.Header.Clone()
-	f.req = f.whole
-	if x.old != nil {
-		if r := x.detach(ctx); rfc9111.SetValidators(r.Header, headerOf(x.old.Value.response.fields)) {
-			f.req = r
-		}
+	f.asked = x.r.Header.Clone()
+	rfc9111.StripConditional(f.asked)
+	f.req = x.detach(ctx, f.asked.Clone())
+	// What was purged before this run drew its generation must not come back
+	// by a 304; what is purged after, the run will find out.
+	if run.old != nil && !x.cache.store.Holds(run.old) {
+		run.old = nil
+	}
+	if run.old != nil && rfc9111.SetValidators(f.req.Header, headerOf(run.old.Value.response.fields)) {
+		f.whole = x.detach(ctx, nil)
 	}
 	return f
 }
 
 // detach returns the request that the handler is given: one that asks for the
-// whole response, on the run's own context.
-func (x *exchange) detach(ctx context.Context) *http.Request {
+// whole response, on the run's own context and with a header of its own.
+func (x *exchange) detach(ctx context.Context, header http.Header) *http.Request {
 	if rc := chi.RouteContext(ctx); rc != nil {
 		// chi takes the context back when the request is over (chi #993).
 		ctx = context.WithValue(ctx, chi.RouteCtxKey, rc.Clone())
@@ -142,13 +144,15 @@ func (x *exchange) detach(ctx context.Context) *http.Request {
 		// it believes itself in a server.
 		ctx = context.WithValue(ctx, http.ServerContextKey, &http.Server{})
 	}
-	r := x.r.Clone(ctx)
+	own := *x.r
+	own.Header = nil // headers can be large: copied no more often than needed
+	r := own.Clone(ctx)
+	r.Header = header
 	r.Body = http.NoBody
 	r.Method = http.MethodGet
-	rfc9111.StripConditional(r.Header)
 	if !x.policy.Query.isZero() {
 		query := x.own().query
-		r.URL.RawQuery = query
+		r.URL.RawQuery, r.URL.ForceQuery = query, false
 		// Other ways to see what is not part of the key.
 		r.Form, r.PostForm, r.MultipartForm = nil, nil, nil
 		if path, _, ok := strings.Cut(r.RequestURI, "?"); ok {
@@ -185,7 +189,8 @@ func (x *exchange) run(fl *engine.Flight[*fill]) {
 	x.next.ServeHTTP(rec, f.req)
 	if rec.again {
 		x.route(f.req).origin.Inc()
-		f.req = f.whole
+		f.req, f.whole = f.whole, nil
+		f.req.Header = f.asked.Clone()
 		rec = newRecorder(f, x.policy.MaxBodyBytes)
 		x.next.ServeHTTP(rec, f.req)
 	}

@@ -32,7 +32,7 @@ func (x *exchange) capture(status int, a *arrival) *capture {
 	x.hash = x.q.key.hash(c.seed)
 	a.method = http.MethodPost
 	v := verdict{status: status, length: a.length()}
-	x.judge(&v, headerOf(a.fields), a)
+	x.judge(&v, a)
 	if !v.shared || len(v.vary) > 0 || v.search != noSearch || v.length > x.policy.MaxBodyBytes {
 		return nil // a POST with Vary is too rare to be worth a variant, or a normal form
 	}

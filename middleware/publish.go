@@ -128,7 +128,7 @@ func (c *Cache) cost(e *engine.Entry[object]) int64 {
 		n += int64(len(o.variant.values))
 	}
 	if o.variants != nil {
-		n += int64(o.variants.limit)*96 + maxVariantBytes
+		n += o.variants.size()
 	}
 	for _, tag := range e.Tags {
 		n += int64(len(tag)) + perValue
@@ -146,6 +146,11 @@ func (v *verdict) record(body []byte) *engine.Entry[object] {
 	fields := append(r.fields[:0], v.fields...) // a copy: readers still have v
 	if bodyAllowed(v.status) && v.length < 0 {
 		fields = append(fields, field{name: "Content-Length", values: []string{strconv.Itoa(len(body))}})
+	}
+	if v.untyped && len(body) > 0 && bodyAllowed(v.status) {
+		// Guessed once, from the beginning of the body, as net/http does: it
+		// would see no more than a part of it in a 206, and nothing for HEAD.
+		fields = append(fields, field{name: "Content-Type", values: []string{http.DetectContentType(body)}})
 	}
 	pack(fields)
 	r.response = response{

@@ -67,7 +67,8 @@ func (rd *reader) run() ending {
 	return rd.body()
 }
 
-// awaitHeader waits for the response header, passing on interim responses.
+// awaitHeader waits for the response header, passing on interim responses to
+// the leader.
 // It reports false if the header is not to be sent.
 func (rd *reader) awaitHeader() (ending, bool) {
 	f := rd.fill
@@ -77,14 +78,13 @@ func (rd *reader) awaitHeader() (ending, bool) {
 		defer timer.Stop()
 		expired = timer.C
 	}
-	sent := 0
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for {
 		switch {
-		case sent < len(f.interim):
-			i := f.interim[sent]
-			sent++
+		case rd.leader && len(f.interim) > 0:
+			i := f.interim[0]
+			f.interim = f.interim[1:]
 			f.mu.Unlock()
 			writeInterim(rd.w, i)
 			f.mu.Lock()

@@ -7,6 +7,7 @@ const (
 	reasonBody          = "body"
 	reasonAuthorization = "authorization"
 	reasonUpgrade       = "upgrade"
+	reasonConnection    = "connection"
 	reasonOnlyIfCached  = "only-if-cached"
 	reasonCookie        = "cookie"
 	reasonTooLarge      = "too-large"

@@ -29,7 +29,7 @@ type recorder struct {
 }
 
 func newRecorder(f *fill, limit int64) *recorder {
-	return &recorder{fill: f, header: f.outer.Clone(), limit: limit}
+	return &recorder{fill: f, header: f.around.header(), limit: limit}
 }
 
 func (r *recorder) Header() http.Header {
@@ -50,10 +50,7 @@ func (r *recorder) WriteHeader(status int) {
 	}
 	f := r.fill
 	if status >= 100 && status < 200 && status != http.StatusSwitchingProtocols {
-		f.mu.Lock()
-		f.interim = append(f.interim, interim{status, r.newHeader()})
-		f.broadcast()
-		f.mu.Unlock()
+		f.inform(interim{status, r.newHeader()})
 		return
 	}
 	if status == r.failure.status { // else a wrapper made something else of it
@@ -67,7 +64,7 @@ func (r *recorder) WriteHeader(status int) {
 func (r *recorder) newHeader() http.Header {
 	h := make(http.Header)
 	for name, values := range r.Header() {
-		if before, ok := r.fill.outer[name]; !ok || !slices.Equal(values, before) {
+		if n := r.fill.around.untouched(name, values); n == 0 || n < len(values) {
 			h[name] = slices.Clone(values)
 		}
 	}

@@ -60,8 +60,8 @@ func match(q lookup, o *object) bool {
 // who get the response, clipped so that appending to them copies.
 type field struct {
 	name   string
-	values []string
-	add    bool // to the values that are set outside the cache, instead of replacing them
+	values []string // nil: what is set outside the cache is removed
+	add    bool     // to the values that are set outside the cache, instead of replacing them
 }
 
 // A response is complete and immutable. What is sent with it beside the fields
@@ -133,13 +133,28 @@ func rank(name string) int {
 
 func setFields(h http.Header, fields []field) {
 	for i := range fields {
-		f := &fields[i]
-		if f.add {
-			h[f.name] = append(h[f.name], f.values...)
-		} else {
+		switch f := &fields[i]; {
+		case f.values == nil:
+			delete(h, f.name)
+		case f.add && h[f.name] != nil:
+			addValues(h, f)
+		default:
 			h[f.name] = f.values
 		}
 	}
+}
+
+// addValues adds the values of f to those that h has. A Vary need not say
+// anything twice.
+func addValues(h http.Header, f *field) {
+	before := h[f.name]
+	all := slices.Clip(before)
+	for _, v := range f.values {
+		if f.name != "Vary" || !slices.Contains(before, v) {
+			all = append(all, v)
+		}
+	}
+	h[f.name] = all
 }
 
 // perValue is what a string costs beside its bytes.
@@ -161,32 +176,13 @@ func (s *response) size() int64 {
 			n += perValue + int64(len(v))
 		}
 	}
-	return n
-}
-
-// newFields returns what the handler set in h beyond what was set outside the
-// cache before it ran: that belongs to the first client alone.
-func newFields(h, outer http.Header) []field {
-	var fields []field
-	for name, values := range h {
-		before, had := outer[name]
-		if had && slices.Equal(values, before) || len(values) == 0 {
-			continue
+	if s.upstream != nil { // and once more in own
+		n += perValue + int64(unsafe.Sizeof(ownStatus{}))
+		for _, v := range s.upstream {
+			n += perValue*2 + int64(len(v))
 		}
-		add := had && len(values) > len(before) && slices.Equal(values[:len(before)], before)
-		if add {
-			values = values[len(before):]
-		}
-		// One by one, though pack would take fewer allocations: tags, variants
-		// and Cache-Status outlive the other values, and must not keep those.
-		copied := make([]string, len(values))
-		for i, v := range values {
-			copied[i] = strings.Clone(v)
-		}
-		fields = append(fields, field{name: name, values: copied, add: add})
 	}
-	slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
-	return fields
+	return n
 }
 
 // A record is the entry of a response in one piece of memory, for the reason
@@ -221,7 +217,9 @@ func pack(fields []field) {
 			values = append(values, rest[:len(v)])
 			rest = rest[len(v):]
 		}
-		fields[i].values = slices.Clip(values[start:])
+		if fields[i].values != nil {
+			fields[i].values = slices.Clip(values[start:])
+		}
 	}
 }
 
@@ -243,7 +241,9 @@ func validatorsOf(fields []field) (v rfc9111.Validators) {
 func headerOf(fields []field) http.Header {
 	h := make(http.Header, len(fields))
 	for _, f := range fields {
-		h[f.name] = f.values
+		if f.values != nil {
+			h[f.name] = f.values
+		}
 	}
 	return h
 }

@@ -49,7 +49,10 @@ func (x *exchange) merge(a *arrival) verdict {
 		}
 	}
 	v := verdict{status: s.status, length: int64(len(s.body)), body: s.body}
-	x.judge(&v, headerOf(a.fields), a)
+	x.judge(&v, a)
+	// Fields that are for one client are those that this one was sent. Stored
+	// ones of that name are another's.
+	v.personal = slices.DeleteFunc(v.personal, func(f field) bool { return own[f.name] == nil })
 	v.personal = append(v.personal, cookies...)
 	return v
 }

@@ -92,7 +92,7 @@ func (c *Cache) removing() {
 // normal returns the key under which responses to k with a rule are stored.
 func (c *Cache) normal(k key, n searchID) key {
 	k.query = c.searches.all()[n-1].Normal(k.query)
-	k.search = n
+	k.bare, k.search = false, n
 	return k
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unsafe"
 
 	"github.com/freshet-go/freshet/internal/rfc9111"
 )
@@ -145,6 +146,22 @@ func (v *variants) add(h http.Header, alive func(*variant) bool) *variant {
 	found := &variant{hash: rand.Uint64(), values: values, born: v.born}
 	v.known[values] = found
 	return found
+}
+
+// size is what v costs: what it knows, and room for what it learns before it is
+// stored again.
+func (v *variants) size() int64 {
+	const each = int64(unsafe.Sizeof(variant{})) + 64 // with its place in a map
+	n := each*int64(v.limit) + maxVariantBytes
+	v.mu.RLock()
+	defer v.mu.RUnlock()
+	for values := range v.known {
+		n += int64(len(values))
+	}
+	for line := range v.raw {
+		n += int64(len(line)) + 64
+	}
+	return n
 }
 
 // all returns the variants known.

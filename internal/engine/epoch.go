@@ -246,6 +246,15 @@ func (c *Cache[Q, V]) PurgedAt(wall int64, v *V, tags []string) (gone bool, stal
 	return gone, stale
 }
 
+// Holds reports whether e, which Get has returned, is still the live entry of
+// its key: neither replaced, deleted or evicted since, nor purged but softly.
+func (c *Cache[Q, V]) Holds(e *Entry[V]) bool {
+	if e.checked.Load() < c.epochs.newest.Load() {
+		return c.outlives(e)
+	}
+	return !e.dead.Load()
+}
+
 // outlives reports whether e is still an entry, neither dropped nor purged, and
 // makes it stale if a soft purge says so. Entries that were checked since the
 // newest purge need not be asked.

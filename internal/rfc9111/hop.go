@@ -20,6 +20,24 @@ func IsHopByHop(name string) bool {
 	return false
 }
 
+// ConnectionHides reports whether a request's Connection lists fields that an
+// intermediary would otherwise pass on (RFC 9110 7.6.1): it takes them away, so
+// what comes back was made without them.
+func ConnectionHides(h http.Header) bool {
+	for _, line := range h["Connection"] {
+		for line != "" {
+			var option string
+			option, line, _ = strings.Cut(line, ",")
+			switch option = trimOWS(option); {
+			case option == "", equalFold(option, "close"), equalFold(option, "http2-settings"):
+			case !IsHopByHop(http.CanonicalHeaderKey(option)):
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // StripConnection removes from h, in place, the fields of [IsHopByHop] and
 // those that its Connection field lists.
 //

@@ -26,6 +26,18 @@ func HasValidator(h http.Header) bool {
 	return tag != "" || modified != ""
 }
 
+// SameRepresentation reports whether two responses have the same strong entity
+// tag: only then are their bytes the same, and may parts of both be put together
+// (RFC 9110 8.8.1, 8.8.3.2).
+func SameRepresentation(a, b http.Header) bool {
+	one, has := storedTag(a["Etag"])
+	other, had := storedTag(b["Etag"])
+	return has && had && !one.weak && one == other
+}
+
+// HasStrongTag reports whether a response has a strong entity tag.
+func HasStrongTag(h http.Header) bool { return SameRepresentation(h, h) }
+
 // SetValidators makes a request ask whether a stored response is still good,
 // and reports whether that response has anything to ask by (4.3.1). Both
 // validators are sent: an origin that knows tags ignores the date (RFC 9110
