@@ -88,7 +88,7 @@ func (c *Cache[V]) settle(f *flight[V], l lookup[V], prev *entry[V], it Item[V],
 	case err == nil || notFound:
 	case errors.Is(f.Context.Err(), context.DeadlineExceeded):
 		err = loadTimeout(l.key, err)
-	case errors.Is(f.Context.Err(), engine.ErrClosed):
+	case errors.Is(f.Context.Cause(), engine.ErrClosed):
 		err = ErrClosed
 	}
 	*f.State = answer[V]{value: it.Value, err: err, at: c.store.Now(), tags: it.Tags}

@@ -233,7 +233,7 @@ func (x *exchange) cut(t *engine.Ticket[*fill], m *routeMetrics) {
 	case x.stale(m, 0, why):
 	case late:
 		x.noResponse(t, m, http.StatusGatewayTimeout)
-	case errors.Is(t.Context.Err(), engine.ErrClosed):
+	case errors.Is(t.Context.Cause(), engine.ErrClosed):
 		x.pass("bypass", reasonClosed)
 	default:
 		x.noResponse(t, m, http.StatusBadGateway)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -17,7 +18,7 @@ type Detached struct {
 
 	mu       sync.Mutex
 	done     chan struct{}
-	err      error        // guarded by mu; set once, before done is closed
+	cause    error        // guarded by mu; set once, before done is closed
 	deadline time.Time    // guarded by mu; zero if lifted
 	timer    *time.Timer  // guarded by mu
 	after    []*afterFunc // guarded by mu; called when done
@@ -25,27 +26,35 @@ type Detached struct {
 
 type afterFunc struct{ f func() }
 
-// Detach returns a context with the values of ctx that ends after timeout.
-func Detach(ctx context.Context, timeout time.Duration) *Detached {
+// Detach returns a context with the values of ctx that ends after timeout,
+// unless expired, which may be nil, is called then and says that it goes on
+// without a deadline.
+func Detach(ctx context.Context, timeout time.Duration, expired func() (goesOn bool)) *Detached {
 	d := &Detached{
 		values:   context.WithoutCancel(ctx),
 		done:     make(chan struct{}),
 		deadline: time.Now().Add(timeout),
 	}
 	d.mu.Lock() // the timer may fire before d.timer is set
-	d.timer = time.AfterFunc(timeout, func() { d.Cancel(context.DeadlineExceeded) })
+	d.timer = time.AfterFunc(timeout, func() {
+		if expired != nil && expired() {
+			d.Lift()
+			return
+		}
+		d.Cancel(context.DeadlineExceeded)
+	})
 	d.mu.Unlock()
 	return d
 }
 
-// Cancel ends d with err. The first call counts.
-func (d *Detached) Cancel(err error) {
+// Cancel ends d for a cause. The first call counts.
+func (d *Detached) Cancel(cause error) {
 	d.mu.Lock()
-	if d.err != nil {
+	if d.cause != nil {
 		d.mu.Unlock()
 		return
 	}
-	d.err = err
+	d.cause = cause
 	d.timer.Stop()
 	after := d.after
 	d.after = nil
@@ -60,7 +69,7 @@ func (d *Detached) Cancel(err error) {
 func (d *Detached) Lift() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.err == nil {
+	if d.cause == nil {
 		d.timer.Stop()
 		d.deadline = time.Time{}
 	}
@@ -76,12 +85,24 @@ func (d *Detached) Deadline() (time.Time, bool) {
 // Done implements [context.Context].
 func (d *Detached) Done() <-chan struct{} { return d.done }
 
-// Err implements [context.Context]. After the deadline it is
-// context.DeadlineExceeded, else what Cancel was given.
+// Err implements [context.Context]: it is one of the two errors that code
+// compares with, whatever the cause.
 func (d *Detached) Err() error {
+	switch cause := d.Cause(); {
+	case cause == nil:
+		return nil
+	case errors.Is(cause, context.DeadlineExceeded):
+		return context.DeadlineExceeded
+	}
+	return context.Canceled
+}
+
+// Cause returns what Cancel was given, context.DeadlineExceeded after the
+// deadline, and nil as long as d has not ended.
+func (d *Detached) Cause() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.err
+	return d.cause
 }
 
 // Value implements [context.Context].
@@ -93,7 +114,7 @@ func (d *Detached) AfterFunc(f func()) func() bool {
 	a := &afterFunc{f: f}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.err != nil {
+	if d.cause != nil {
 		go f()
 		return func() bool { return false }
 	}

@@ -13,7 +13,7 @@ type userKey struct{}
 func TestDetachedKeepsValuesNotCancellation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		parent, cancel := context.WithTimeout(context.WithValue(t.Context(), userKey{}, "alice"), time.Second)
-		d := Detach(parent, time.Minute)
+		d := Detach(parent, time.Minute, nil)
 		defer d.Cancel(context.Canceled)
 		cancel()
 		if d.Err() != nil || context.Cause(d) != nil {
@@ -36,7 +36,7 @@ func TestDetachedKeepsValuesNotCancellation(t *testing.T) {
 func TestDetachedDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		d := Detach(t.Context(), time.Minute)
+		d := Detach(t.Context(), time.Minute, nil)
 		<-d.Done()
 		if took := time.Since(begin); took != time.Minute {
 			t.Errorf("ended after %v", took)
@@ -55,9 +55,22 @@ func TestDetachedDeadline(t *testing.T) {
 	})
 }
 
+// A context that goes on after its deadline has none any more.
+func TestDetachedGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		d := Detach(t.Context(), time.Minute, func() bool { asked++; return true })
+		time.Sleep(time.Hour)
+		if _, ok := d.Deadline(); ok || d.Err() != nil || asked != 1 {
+			t.Errorf("deadline %v, Err %v, asked %d times", ok, d.Err(), asked)
+		}
+		d.Cancel(context.Canceled)
+	})
+}
+
 func TestDetachedLift(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := Detach(t.Context(), time.Minute)
+		d := Detach(t.Context(), time.Minute, nil)
 		d.Lift()
 		time.Sleep(time.Hour)
 		synctest.Wait()
@@ -67,15 +80,15 @@ func TestDetachedLift(t *testing.T) {
 		reason := errors.New("reason")
 		d.Cancel(reason)
 		<-d.Done()
-		if d.Err() != reason {
-			t.Errorf("Err %v, want what Cancel was given", d.Err())
+		if d.Err() != context.Canceled || d.Cause() != reason {
+			t.Errorf("Err %v, cause %v; want context.Canceled and what Cancel was given", d.Err(), d.Cause())
 		}
 	})
 }
 
 func TestDetachedChildren(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := Detach(context.WithValue(t.Context(), userKey{}, "alice"), time.Minute)
+		d := Detach(context.WithValue(t.Context(), userKey{}, "alice"), time.Minute, nil)
 		short, cancel := context.WithTimeout(d, time.Second)
 		defer cancel()
 		long, cancel := context.WithTimeout(d, time.Hour)
@@ -99,7 +112,7 @@ func TestDetachedChildren(t *testing.T) {
 		reason := errors.New("reason")
 		d.Cancel(reason)
 		synctest.Wait()
-		if long.Err() != reason || context.Cause(long) != reason {
+		if long.Err() != context.Canceled {
 			t.Errorf("child: Err %v, cause %v, want the parent's", long.Err(), context.Cause(long))
 		}
 		if !ran || stopped {
@@ -113,7 +126,7 @@ func TestDetachedChildren(t *testing.T) {
 		ran = false
 		stop = context.AfterFunc(d, func() { ran = true })
 		synctest.Wait()
-		if late.Err() != reason || !ran || stop() {
+		if late.Err() != context.Canceled || !ran || stop() {
 			t.Errorf("children made after the end: Err %v, AfterFunc ran %v", late.Err(), ran)
 		}
 	})

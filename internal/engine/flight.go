@@ -53,7 +53,7 @@ func (c *Crash) Raise() {
 // it calls Goexit. Here a run has a detached context and a goroutine of its
 // own, callers come and go, and a crash is a value.
 type Flights[S any] struct {
-	shards [16]flightShard[S]
+	shards [64]flightShard[S]
 }
 
 type flightShard[S any] struct {
@@ -85,7 +85,9 @@ type Flight[S any] struct {
 
 	over chan struct{} // closed when the run is over
 
-	// publishing makes "not doomed, so store" one step against Doom.
+	// publishing makes "not doomed, so store" one step against Doom. A flight
+	// that nobody may join any more is not doomed by that: it is found by Doom
+	// as long as it runs.
 	publishing sync.Mutex
 	doomed     bool // guarded by publishing
 }
@@ -102,6 +104,7 @@ type Ticket[S any] struct {
 // A Start says how to begin a flight if there is none to join.
 type Start[S any] struct {
 	Timeout time.Duration           // of the run's context
+	Expired func(f *Flight[S]) bool // called after Timeout: whether the run goes on without one; nil = not
 	Keep    bool                    // let the run go on when nobody waits for it
 	Gen     func() uint64           // draws the generation
 	State   func(f *Flight[S]) S    // makes the state that is shared
@@ -111,8 +114,8 @@ type Start[S any] struct {
 }
 
 // Join returns a share in the flight of key, which it starts if there is none
-// that may still be joined: one whose context has ended, or that was doomed,
-// answers for those who already wait, and for nobody else.
+// that may still be joined: one whose context has ended, or that was doomed or
+// disowned, answers for those who already wait, and for nobody else.
 func (t *Flights[S]) Join(ctx context.Context, hash uint64, key string, start Start[S]) (*Ticket[S], error) {
 	s := &t.shards[hash%uint64(len(t.shards))]
 	s.mu.Lock()
@@ -122,12 +125,21 @@ func (t *Flights[S]) Join(ctx context.Context, hash uint64, key string, start St
 	}
 	f := s.flights[key]
 	if f != nil && (f.Context.Err() != nil || start.Joins != nil && !start.Joins(f)) {
-		s.disown(f)
+		s.forget(f)
 		f = nil
 	}
 	leader := f == nil
 	if leader {
-		f = &Flight[S]{Gen: start.Gen(), Context: Detach(ctx, start.Timeout), key: key, shard: s, over: make(chan struct{})}
+		f = &Flight[S]{Gen: start.Gen(), key: key, shard: s, over: make(chan struct{})}
+		var expired func() bool
+		if start.Expired != nil {
+			expired = func() bool {
+				s.mu.Lock() // until f is made, however short the timeout
+				s.mu.Unlock()
+				return start.Expired(f)
+			}
+		}
+		f.Context = Detach(ctx, start.Timeout, expired)
 		f.State = start.State(f)
 		if s.flights == nil {
 			s.flights = make(map[string]*Flight[S])
@@ -190,9 +202,8 @@ func (s *flightShard[S]) forget(f *Flight[S]) {
 	}
 }
 
-// disown forgets f while its run is under way. From then on Doom would not
-// find it, so it must not store anything either. The caller holds mu.
-func (s *flightShard[S]) disown(f *Flight[S]) {
+// doom forgets f, and keeps it from storing anything. The caller holds mu.
+func (s *flightShard[S]) doom(f *Flight[S]) {
 	s.forget(f)
 	f.publishing.Lock()
 	f.doomed = true
@@ -218,7 +229,7 @@ func (t *Ticket[S]) Wait(ctx context.Context, limit time.Duration) error {
 	case <-expired:
 		return ErrWaitTimeout
 	case <-t.Context.Done():
-		if err := t.Context.Err(); err != errEnded {
+		if err := t.Context.Cause(); err != errEnded {
 			return err
 		}
 		<-t.done
@@ -250,20 +261,20 @@ func (t *Ticket[S]) Leave() {
 
 func (f *Flight[S]) abandonLocked() {
 	if f.waiters == 0 && !f.keep {
-		f.shard.disown(f)
+		f.shard.doom(f)
 		f.Context.Cancel(errAbandoned)
 	}
 }
 
 // Disown makes the next caller of the key start a flight of its own, while
-// those who are on this one stay. It will not publish any more.
+// those who are on this one stay.
 func (f *Flight[S]) Disown() {
 	f.shard.mu.Lock()
 	defer f.shard.mu.Unlock()
-	f.shard.disown(f)
+	f.shard.forget(f)
 }
 
-// Publish calls store unless the flight was doomed or its deadline has passed,
+// Publish calls store unless the flight was doomed or its context has ended,
 // and reports whether it did.
 func (f *Flight[S]) Publish(store func()) bool {
 	f.publishing.Lock()
@@ -275,15 +286,23 @@ func (f *Flight[S]) Publish(store func()) bool {
 	return true
 }
 
-// Doom makes sure that the flight of key, if there is one, stores nothing
-// after Doom returned, and that who comes later starts anew. Those who
-// already wait still get their answer. A caller that then removes the key's
-// entry removes all that was generated before.
+// Doom makes sure that no flight of key stores anything after Doom returned,
+// and that who comes later starts anew. Those who already wait still get their
+// answer. A caller that then removes the key's entry removes all that was
+// generated before.
 func (t *Flights[S]) Doom(hash uint64, key string) {
+	t.DoomAll(hash, func(other string) bool { return other == key })
+}
+
+// DoomAll is Doom for all keys of one hash that match. It looks at the flights
+// under way, of which a shard has few.
+func (t *Flights[S]) DoomAll(hash uint64, match func(key string) bool) {
 	s := &t.shards[hash%uint64(len(t.shards))]
 	s.mu.Lock()
-	if f := s.flights[key]; f != nil {
-		s.disown(f)
+	for f := range s.running {
+		if match(f.key) {
+			s.doom(f)
+		}
 	}
 	s.mu.Unlock()
 }
@@ -295,7 +314,7 @@ func (t *Flights[S]) Close() {
 		s.mu.Lock()
 		s.closed = true
 		for f := range s.running {
-			s.disown(f)
+			s.doom(f)
 			f.Context.Cancel(errClosed)
 		}
 		s.mu.Unlock()

@@ -196,18 +196,22 @@ func TestFlightDeadline(t *testing.T) {
 }
 
 // Doom and Disown differ in who calls them: another caller by key, or the run.
+// Nobody joins a flight that was doomed or disowned. Only a doomed one may not
+// publish, and one that was disowned before is doomed all the same.
 func TestFlightDoomAndDisown(t *testing.T) {
 	for name, end := range map[string]func(b *board, f *Flight[*answer]){
 		"Doom":   func(b *board, f *Flight[*answer]) { b.Doom(1, "key") },
 		"Disown": func(b *board, f *Flight[*answer]) { f.Disown() },
+		"both":   func(b *board, f *Flight[*answer]) { f.Disown(); b.Doom(1, "key") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var b board
 				run := func(f *Flight[*answer]) {
 					slow(f)
-					if f.Publish(func() {}) != (f.Gen == 2) {
-						t.Errorf("run %d: published %v", f.Gen, f.Gen != 2)
+					want := f.Gen == 2 || name == "Disown"
+					if f.Publish(func() {}) != want {
+						t.Errorf("run %d: published %v", f.Gen, !want)
 					}
 				}
 				first := b.join(t, "key", b.start(false, run))
@@ -296,7 +300,7 @@ func TestFlightsClose(t *testing.T) {
 		b.Doom(1, "doomed")
 		b.Close()
 		for _, ticket := range []*Ticket[*answer]{running, doomed} {
-			err := ticket.Context.Err()
+			err := ticket.Context.Cause()
 			if !errors.Is(err, ErrClosed) || !errors.Is(err, context.Canceled) {
 				t.Errorf("%s: Err %v, want closed and cancelled", ticket.key, err)
 			}
