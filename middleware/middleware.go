@@ -185,7 +185,7 @@ func New(o Options) (*Cache, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	store, err := engine.New(engine.Config[lookup, object]{MaxBytes: o.MaxBytes, Match: match, HasPrefix: hasPrefix, LimitMemory: o.LimitMemory})
+	store, err := engine.New(engine.Config[lookup, object]{MaxBytes: o.MaxBytes, FillBytes: o.MaxBytes / 8, Match: match, HasPrefix: hasPrefix, LimitMemory: o.LimitMemory})
 	if err != nil {
 		return nil, fmt.Errorf("middleware: Options.%w", err)
 	}

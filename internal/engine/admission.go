@@ -10,8 +10,8 @@ import (
 // admission moves entries from the window into the store.
 //
 // The window is the part of the budget that holds what the store does not:
-// values still being filled, entries not yet offered to the store, and entries
-// that the store's policy refused, oldest first. The last is what a W-TinyLFU
+// entries not yet offered to the store, and entries that the store's policy
+// refused, oldest first. The last is what a W-TinyLFU
 // window is for: a new entry gets a while to show that it is asked for before
 // its frequency is compared with that of old ones.
 //
@@ -19,9 +19,8 @@ import (
 // finds mu free moves everything that is queued, the others go on. A writer
 // waits only when the window is full, so writes cannot outrun the store.
 type admission[V any] struct {
-	limit   int64        // bytes of the window
-	used    atomic.Int64 // bytes of it in use; never above limit
-	filling atomic.Int64 // of these, bytes of values that are not entries yet
+	limit int64        // bytes of the window
+	used  atomic.Int64 // bytes of it in use; never above limit
 
 	queueMu sync.Mutex
 	queue   []change[V] // guarded by queueMu
@@ -64,8 +63,7 @@ func newAdmission[V any](window, main int64, index *index[V]) (*admission[V], er
 }
 
 // reserve takes n bytes of the window, making room if need be. It reports
-// false if they cannot be had: n is more than the window, or values that are
-// being filled hold it.
+// false if they cannot be had: n is more than the window.
 func (a *admission[V]) reserve(n int64) bool {
 	if a.take(n) {
 		return true
@@ -76,10 +74,11 @@ func (a *admission[V]) reserve(n int64) bool {
 	defer a.help() // with what came while mu was held here
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for a.filling.Load() <= a.limit-n && !a.closed {
-		a.drain()
-		a.trim(n)
-		if a.take(n) {
+	for !a.closed {
+		if !a.work() {
+			a.trim(n)
+		}
+		if a.take(n) { // as soon as there is room: the rest is for others
 			return true
 		}
 		// Other writers took it first, and are now between here and enqueue,
@@ -116,47 +115,55 @@ func (a *admission[V]) pending() bool {
 	return len(a.queue) > 0
 }
 
-// help does the queued work unless somebody else is at it. Whoever holds mu
-// looks at the queue again after letting go, so nothing stays behind.
+// help does queued work unless somebody else is at it. Whoever holds mu looks at
+// the queue again after letting go. It stops after a few batches, since others
+// go on queueing: what one writer is held up by does not grow with what all
+// write. What it leaves is in the window, visible, and done by the next writer.
 func (a *admission[V]) help() {
-	for a.pending() && a.mu.TryLock() {
-		a.drain()
+	for range maxHelp {
+		if !a.pending() || !a.mu.TryLock() {
+			return
+		}
+		a.work()
 		a.mu.Unlock()
 	}
 }
 
-// drain does all queued work. The caller holds mu.
-func (a *admission[V]) drain() {
-	for {
-		a.queueMu.Lock()
-		work := a.queue[:min(len(a.queue), batchSize)]
-		a.queue = a.queue[len(work):]
-		if len(a.queue) == 0 {
-			a.queue = nil // lets go of the array and of the entries in it
-		}
-		a.queueMu.Unlock()
-		if len(work) == 0 {
-			return
-		}
-		if a.closed {
-			continue
-		}
-		// Removals first, while the store has nothing to decide: once something
-		// is offered, refused and evicted run beside this goroutine, and an
-		// entry must not be evicted and forgotten at the same time. An entry
-		// that both comes and goes in work is dead, and never offered.
-		for _, c := range work {
-			if c.removed {
-				a.forget(c.entry)
-			}
-		}
-		for _, c := range work {
-			if !c.removed {
-				a.offer(c.entry)
-			}
-		}
-		a.judge()
+// maxHelp bounds the batches that one writer works off.
+const maxHelp = 4
+
+// work does a batch of what is queued, and reports whether there was any. The
+// caller holds mu.
+func (a *admission[V]) work() bool {
+	a.queueMu.Lock()
+	work := a.queue[:min(len(a.queue), batchSize)]
+	a.queue = a.queue[len(work):]
+	if len(a.queue) == 0 {
+		a.queue = nil // lets go of the array and of the entries in it
 	}
+	a.queueMu.Unlock()
+	if len(work) == 0 {
+		return false
+	}
+	if a.closed {
+		return true
+	}
+	// Removals first, while the store has nothing to decide: once something
+	// is offered, refused and evicted run beside this goroutine, and an
+	// entry must not be evicted and forgotten at the same time. An entry
+	// that both comes and goes in work is dead, and never offered.
+	for _, c := range work {
+		if c.removed {
+			a.forget(c.entry)
+		}
+	}
+	for _, c := range work {
+		if !c.removed {
+			a.offer(c.entry)
+		}
+	}
+	a.judge()
+	return true
 }
 
 // forget lets go of an entry that left the index.

@@ -27,6 +27,7 @@ func newCache(tb testing.TB, maxBytes int64) testCache {
 	tb.Helper()
 	c, err := New(Config[string, doc]{
 		MaxBytes:  maxBytes,
+		FillBytes: maxBytes / 8,
 		Match:     func(key string, d *doc) bool { return d.key == key },
 		HasPrefix: func(d *doc, prefix string) bool { return strings.HasPrefix(d.key, prefix) },
 	})
@@ -67,7 +68,8 @@ func (c testCache) settle() {
 	c.admission.help()
 	c.admission.mu.Lock()
 	defer c.admission.mu.Unlock()
-	c.admission.drain()
+	for c.admission.work() {
+	}
 }
 
 // watch samples Usage until the returned function is called, which reports the
@@ -78,7 +80,7 @@ func (c testCache) watch() (stop func(t *testing.T)) {
 	go func() {
 		defer close(done)
 		for {
-			if u := c.Usage(); (u.Bytes > u.MaxBytes || u.WindowBytes > c.MaxEntry()) && over.MaxBytes == 0 {
+			if u := c.Usage(); (u.Bytes > u.MaxBytes || u.WindowBytes > c.MaxEntry()+c.fillBytes) && over.MaxBytes == 0 {
 				over = u
 			}
 			select {
@@ -148,7 +150,7 @@ func TestBudgetHoldsUnderFlood(t *testing.T) {
 	if u := c.Usage(); u.Entries == 0 || u.Evictions == 0 {
 		t.Errorf("a flooded cache holds and evicts something, got %+v", u)
 	}
-	if got := c.admission.filling.Load(); got != 0 {
+	if got := c.filling.Load(); got != 0 {
 		t.Errorf("%d bytes still count as being filled", got)
 	}
 }
@@ -205,8 +207,8 @@ func TestNoBytesLeak(t *testing.T) {
 			}
 			c.settle()
 			u := c.Usage()
-			if u.Entries != 0 || u.Bytes != 0 || u.WindowBytes != 0 || c.admission.filling.Load() != 0 {
-				t.Errorf("after deleting everything: %+v, filling %d", u, c.admission.filling.Load())
+			if u.Entries != 0 || u.Bytes != 0 || u.WindowBytes != 0 || c.filling.Load() != 0 {
+				t.Errorf("after deleting everything: %+v, filling %d", u, c.filling.Load())
 			}
 		})
 	}
@@ -249,7 +251,7 @@ func churn(c testCache, keys, n int) {
 // sync.Pool, lose most accesses.)
 func newRefusing(tb testing.TB, window, main int64) testCache {
 	tb.Helper()
-	c := newCache(tb, window+main)
+	c := newCache(tb, (window+main)*8/7) // an eighth is for fills
 	a, err := newAdmission(window, main, &c.index)
 	if err != nil {
 		tb.Fatal(err)
@@ -337,32 +339,29 @@ func TestTooLargeIsRefusedAndRemovesTheOld(t *testing.T) {
 	}
 }
 
-// Fills may hold the whole window: then nothing can be put, and nobody waits.
-func TestFillsHoldTheWindow(t *testing.T) {
+// Fills have a budget of their own: what holds all of it keeps nothing else from
+// being stored.
+func TestFillsHoldTheirOwnBudget(t *testing.T) {
 	c := newCache(t, 64<<10)
-	half := c.MaxEntry() / 2
+	half := c.fillBytes / 2
 	for range 2 {
 		if !c.Reserve(half) {
-			t.Fatal("the window could not be reserved")
+			t.Fatal("the budget of fills could not be reserved")
 		}
 	}
 	if c.Reserve(1) {
-		t.Error("more than the window was reserved")
+		t.Error("more than the budget of fills was reserved")
 	}
-	if c.put("key", "v", 500) {
-		t.Error("an entry was put beside fills that hold the window")
-	}
-	c.Release(half)
 	if !c.put("key", "v", 500) {
-		t.Error("an entry was refused though half the window is free")
+		t.Error("an entry was refused because of fills")
 	}
-	// The other fill becomes an entry, larger than what it reserved.
+	// One fill becomes an entry, larger than what it reserved.
 	if !c.Put(c.hash("fill"), c.entry("fill", "v", c.Generation()), half+500, half) {
 		t.Error("the fill did not become an entry")
 	}
 	c.settle()
-	if got := c.admission.filling.Load(); got != 0 {
-		t.Errorf("%d bytes still count as being filled", got)
+	if got := c.filling.Load(); got != half {
+		t.Errorf("%d bytes count as being filled, want those of the other fill, %d", got, half)
 	}
 }
 

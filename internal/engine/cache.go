@@ -33,6 +33,11 @@ type Config[Q, V any] struct {
 	// MaxBytes bounds the bytes of everything held, at least MinBytes.
 	MaxBytes int64
 
+	// FillBytes of MaxBytes are for values that are being filled: see Reserve.
+	// What takes long to fill then keeps nothing else from being stored. Zero
+	// means that nothing can be reserved.
+	FillBytes int64
+
 	// Match reports whether the stored v is what q asks for. It is called on
 	// every hit and must compare the whole key.
 	Match func(q Q, v *V) bool
@@ -57,6 +62,8 @@ type Cache[Q, V any] struct {
 	base      time.Time
 	match     func(q Q, v *V) bool
 	maxBytes  int64
+	fillBytes int64
+	filling   atomic.Int64 // bytes reserved; never above fillBytes
 	index     index[V]
 	admission *admission[V]
 
@@ -72,10 +79,13 @@ func New[Q, V any](cfg Config[Q, V]) (*Cache[Q, V], error) {
 	if cfg.MaxBytes < MinBytes {
 		return nil, fmt.Errorf("MaxBytes: %d: must be at least %d bytes", cfg.MaxBytes, MinBytes)
 	}
-	// An eighth for the window: in it are also the bodies being filled. Small
-	// caches get a larger share so that it can hold more than one entry.
+	// An eighth for the window. Small caches get a larger share so that it can
+	// hold more than one entry.
 	window := max(cfg.MaxBytes/8, min(cfg.MaxBytes/2, 8<<10))
-	c := &Cache[Q, V]{base: time.Now(), match: cfg.Match, maxBytes: cfg.MaxBytes}
+	if cfg.FillBytes < 0 || cfg.FillBytes > cfg.MaxBytes/4 {
+		return nil, fmt.Errorf("FillBytes: %d: must be between 0 and a quarter of MaxBytes, %d", cfg.FillBytes, cfg.MaxBytes/4)
+	}
+	c := &Cache[Q, V]{base: time.Now(), match: cfg.Match, maxBytes: cfg.MaxBytes, fillBytes: cfg.FillBytes}
 	if c.epochs.hasPrefix = cfg.HasPrefix; cfg.HasPrefix == nil {
 		c.epochs.hasPrefix = func(*V, string) bool { return true }
 	}
@@ -84,7 +94,7 @@ func New[Q, V any](cfg Config[Q, V]) (*Cache[Q, V], error) {
 	}
 	c.index.clear()
 	var err error
-	if c.admission, err = newAdmission(window, cfg.MaxBytes-window, &c.index); err != nil {
+	if c.admission, err = newAdmission(window, cfg.MaxBytes-window-cfg.FillBytes, &c.index); err != nil {
 		return nil, err
 	}
 	if cfg.LimitMemory {
@@ -139,8 +149,8 @@ func (c *Cache[Q, V]) recheck(hash uint64, e *Entry[V]) *Entry[V] {
 }
 
 // Put makes e the live entry of hash at a cost of cost bytes, unless a newer
-// one is there. It is visible when Put returns. Of the cost, reserved bytes
-// were reserved before and pass to the entry, however Put ends.
+// one is there. It is visible when Put returns. The bytes that were reserved
+// while its value was filled are released, however Put ends.
 //
 // Put reports whether e is now the live entry. Where it is not, because its
 // cost exceeds MaxEntry, no room can be had, or it was purged since its load
@@ -149,19 +159,8 @@ func (c *Cache[Q, V]) recheck(hash uint64, e *Entry[V]) *Entry[V] {
 func (c *Cache[Q, V]) Put(hash uint64, e *Entry[V], cost, reserved int64) bool {
 	e.hash, e.cost = hash, cost
 	e.checked.Store(e.Gen) // older purges do not apply to it
-	ok := !c.closed.Load()
-	switch a := c.admission; {
-	case !ok:
-		a.release(reserved)
-	case cost <= reserved:
-		a.release(reserved - cost)
-	case !a.reserve(cost - reserved):
-		a.release(reserved)
-		ok = false
-	}
-	// Only now: reserve gives up when it sees that fills hold the room, and
-	// what this fill holds is not freed by waiting for it.
-	c.admission.filling.Add(-reserved)
+	ok := !c.closed.Load() && c.admission.reserve(cost)
+	c.Release(reserved)
 	placed := c.swap(hash, e, ok)
 	c.admission.help()
 	c.sweep()
@@ -258,22 +257,22 @@ func (c *Cache[Q, V]) Soften(hash uint64, q Q) {
 	}
 }
 
-// Reserve takes n bytes of the budget for a value that is being filled, and
-// reports whether they could be had. They are given back by Release, or pass
-// to the entry in Put.
+// Reserve takes n bytes of Config.FillBytes for a value that is being filled,
+// and reports whether they could be had. They are given back by Release or Put.
 func (c *Cache[Q, V]) Reserve(n int64) bool {
-	if !c.admission.reserve(n) {
-		return false
+	for {
+		held := c.filling.Load()
+		if held+n > c.fillBytes {
+			return false
+		}
+		if c.filling.CompareAndSwap(held, held+n) {
+			return true
+		}
 	}
-	c.admission.filling.Add(n)
-	return true
 }
 
 // Release gives back reserved bytes.
-func (c *Cache[Q, V]) Release(n int64) {
-	c.admission.filling.Add(-n)
-	c.admission.release(n)
-}
+func (c *Cache[Q, V]) Release(n int64) { c.filling.Add(-n) }
 
 // sweep removes a few entries that are past all use, so that memory follows
 // what is useful and not only what fits. It goes with every Put; a cache that
@@ -312,7 +311,7 @@ type Usage struct {
 // Usage returns a snapshot.
 func (c *Cache[Q, V]) Usage() Usage {
 	a := c.admission
-	window := a.used.Load()
+	window := a.used.Load() + c.filling.Load()
 	return Usage{
 		Entries:     int64(c.index.len()),
 		Bytes:       window + a.resident.Load(),
