@@ -41,11 +41,12 @@ func newUpstream(c Upstream, bufs *bufferPool, log *slog.Logger) (*upstream, err
 		log:       log.With("upstream", c.Name),
 	}
 	u.proxy = &httputil.ReverseProxy{
-		Rewrite:      u.rewrite,
-		Transport:    u.transport,
-		BufferPool:   bufs,
-		ErrorHandler: u.fail,
-		ErrorLog:     slog.NewLogLogger(u.log.Handler(), slog.LevelWarn),
+		Rewrite:        u.rewrite,
+		ModifyResponse: checkStatus,
+		Transport:      u.transport,
+		BufferPool:     bufs,
+		ErrorHandler:   u.fail,
+		ErrorLog:       slog.NewLogLogger(u.log.Handler(), slog.LevelWarn),
 	}
 	return u, nil
 }
