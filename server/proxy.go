@@ -7,10 +7,10 @@ import (
 	"net/http/httputil"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	cachemw "github.com/freshet-go/freshet/middleware"
+	"github.com/freshet-go/freshet/server/internal/discreet"
 )
 
 // rewrite directs a request to the upstream. ReverseProxy has removed
@@ -60,9 +60,9 @@ func (u *upstream) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() == context.Canceled {
 		return
 	}
-	if ok, suppressed := u.failures.allow(time.Now()); ok {
-		u.log.Warn("upstream request failed", "method", r.Method, "path", r.URL.Path,
-			"status", status, "error", err, "suppressed", suppressed)
+	if ok, suppressed := u.failures.Allow(time.Now()); ok {
+		u.log.Warn("upstream request failed", "method", discreet.Text(r.Method), "path", discreet.Text(r.URL.Path),
+			"status", status, "error", discreet.Error(err), "suppressed", suppressed)
 	}
 }
 
@@ -74,22 +74,6 @@ func refuse(w http.ResponseWriter, status int) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, http.StatusText(status)+"\n")
-}
-
-// throttle lets one event through each second and counts the others. An
-// upstream that is down must not fill the log.
-type throttle struct {
-	last       atomic.Int64 // Unix nanoseconds
-	suppressed atomic.Int64
-}
-
-func (t *throttle) allow(now time.Time) (ok bool, suppressed int64) {
-	last := t.last.Load()
-	if now.UnixNano()-last < int64(time.Second) || !t.last.CompareAndSwap(last, now.UnixNano()) {
-		t.suppressed.Add(1)
-		return false, 0
-	}
-	return true, t.suppressed.Swap(0)
 }
 
 // bufferPool lends the buffers that bodies are copied through. 32 KiB is what

@@ -3,25 +3,7 @@ package server
 import (
 	"net/http"
 	"testing"
-	"time"
 )
-
-func TestThrottle(t *testing.T) {
-	var th throttle
-	now := time.Unix(1000, 0)
-	f := func(after time.Duration, want bool, wantSuppressed int64) {
-		t.Helper()
-		now = now.Add(after)
-		if ok, suppressed := th.allow(now); ok != want || suppressed != wantSuppressed {
-			t.Errorf("at %v: %v, %d", now, ok, suppressed)
-		}
-	}
-	f(0, true, 0)
-	f(time.Millisecond, false, 0)
-	f(time.Millisecond, false, 0)
-	f(time.Second, true, 2)
-	f(time.Second, true, 0)
-}
 
 func TestBufferPool(t *testing.T) {
 	var p bufferPool

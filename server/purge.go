@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	cachemw "github.com/freshet-go/freshet/middleware"
+	"github.com/freshet-go/freshet/server/internal/discreet"
 )
 
 // maxPurgeBody is the largest request body of /api/purge.
@@ -127,7 +128,7 @@ func (s *Server) servePurge(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		sayJSON(w, http.StatusServiceUnavailable, &fieldError{Why: err.Error()})
 	default:
-		s.log.Info("purged", "url", p.URL, "tag", p.Tag, "prefix", p.Prefix, "all", p.All, "soft", p.Soft)
+		s.log.Info("purged", "url", discreet.URL(p.URL), "tag", p.Tag, "prefix", discreet.URL(p.Prefix), "all", p.All, "soft", p.Soft)
 		sayJSON(w, http.StatusOK, map[string]purgeRequest{"purged": p})
 	}
 }
@@ -153,7 +154,7 @@ func (s *Server) purge(p purgeRequest) error {
 	if err == nil || errors.Is(err, cachemw.ErrClosed) {
 		return err
 	}
-	return &fieldError{field, err.Error()}
+	return &fieldError{field, discreet.Text(err.Error())}
 }
 
 func sayJSON(w http.ResponseWriter, status int, v any) {

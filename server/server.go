@@ -24,6 +24,7 @@ import (
 
 	"github.com/freshet-go/freshet/cachefetch"
 	cachemw "github.com/freshet-go/freshet/middleware"
+	"github.com/freshet-go/freshet/server/internal/discreet"
 )
 
 // Options are what a [Server] needs beside its [Config]. The zero value works.
@@ -154,7 +155,7 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 		ReadHeaderTimeout: s.config.ReadHeaderTimeout,
 		IdleTimeout:       s.config.IdleTimeout,
 		MaxHeaderBytes:    s.config.MaxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+		ErrorLog:          discreet.Logger(s.log),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/server/internal/discreet"
 )
 
 // upstream is one origin with its pool of connections. It outlives the router
@@ -17,7 +18,7 @@ type upstream struct {
 	target    *url.URL
 	transport *cachefetch.Transport
 	proxy     *httputil.ReverseProxy
-	failures  throttle
+	failures  discreet.Throttle
 	log       *slog.Logger
 
 	active  atomic.Int64 // exchanges under way
@@ -46,7 +47,7 @@ func newUpstream(c Upstream, bufs *bufferPool, log *slog.Logger) (*upstream, err
 		Transport:      u.transport,
 		BufferPool:     bufs,
 		ErrorHandler:   u.fail,
-		ErrorLog:       slog.NewLogLogger(u.log.Handler(), slog.LevelWarn),
+		ErrorLog:       discreet.Logger(u.log),
 	}
 	return u, nil
 }
