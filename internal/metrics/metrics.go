@@ -47,7 +47,8 @@ type Group struct {
 type family struct {
 	name, help string
 	kind       Kind
-	series     []*series
+	series     []*series          // in the order in which they were made
+	byLabels   map[string]*series // the same
 }
 
 // A series has exactly one of counter, histogram and read.
@@ -97,12 +98,12 @@ func (g *Group) Func(name, help string, kind Kind, read func() float64, labels .
 }
 
 // seriesLocked returns the series of a family, both made if need be. There are
-// few of either, and they are looked up rarely.
+// few families, but a gateway has series for each of its routes.
 func (g *Group) seriesLocked(name, help string, kind Kind, labels []string) *series {
 	at := slices.IndexFunc(g.families, func(f *family) bool { return f.name == name })
 	if at < 0 {
 		at = len(g.families)
-		g.families = append(g.families, &family{name: name, help: help, kind: kind})
+		g.families = append(g.families, &family{name: name, help: help, kind: kind, byLabels: make(map[string]*series)})
 	}
 	f := g.families[at]
 	text := "{" + g.label
@@ -110,13 +111,12 @@ func (g *Group) seriesLocked(name, help string, kind Kind, labels []string) *ser
 		text += "," + pair(labels[i], labels[i+1])
 	}
 	text += "}"
-	for _, s := range f.series {
-		if s.labels == text {
-			return s
-		}
+	s := f.byLabels[text]
+	if s == nil {
+		s = &series{labels: text}
+		f.series = append(f.series, s)
+		f.byLabels[text] = s
 	}
-	s := &series{labels: text}
-	f.series = append(f.series, s)
 	return s
 }
 
