@@ -70,7 +70,9 @@ type Upstream struct {
 	Name string
 
 	// URL is where it is: scheme http or https, host, and perhaps a path that
-	// is put before that of each request.
+	// is put before that of each request. User information and a query are
+	// refused: the gateway has no credentials of its own, and passes those of
+	// its clients on.
 	URL string
 
 	// PreserveHost sends the client's Host upstream instead of that of URL.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/freshet-go/freshet/server/internal/discreet"
 )
 
 // A ConfigError is one thing wrong with a configuration. [Parse], [Config.Validate]
@@ -44,24 +46,42 @@ type places struct {
 	at   map[string]place // never written to after Parse has returned
 }
 
+// maxErrors bounds how many errors are told of one configuration.
+const maxErrors = 100
+
 // errorList collects the errors of one configuration.
 type errorList struct {
 	where places
 	errs  []*ConfigError
+	more  bool // there were more than maxErrors
 }
 
 // add reports a bad value. If the value itself is not in the file (one that is
 // missing), the error points to what it is missing from.
 func (l *errorList) add(path, format string, args ...any) {
-	e := &ConfigError{Path: path, Reason: fmt.Sprintf(format, args...)}
+	if len(l.errs) == maxErrors {
+		l.more = true
+		return
+	}
+	p, ok := l.where.at[path]
+	for up := path; !ok && up != ""; {
+		up = parentPath(up)
+		p, ok = l.where.at[up]
+	}
+	l.addAt(p, path, format, args...)
+}
+
+// addAt is add for what has a place of its own, the zero one if that is the
+// whole file. Values are quoted in reasons, and a key in the wrong place ends
+// up in a path, so secrets of URLs are taken out here.
+func (l *errorList) addAt(p place, path, format string, args ...any) {
+	if len(l.errs) == maxErrors {
+		l.more = true
+		return
+	}
+	e := &ConfigError{Path: discreet.Text(path), Reason: discreet.Text(fmt.Sprintf(format, args...))}
 	if l.where.at != nil {
-		e.File = l.where.file
-		p, ok := l.where.at[path]
-		for up := path; !ok && up != ""; {
-			up = parentPath(up)
-			p, ok = l.where.at[up]
-		}
-		e.Line, e.Column = max(p.line, 1), max(p.column, 1)
+		e.File, e.Line, e.Column = l.where.file, max(p.line, 1), max(p.column, 1)
 	}
 	l.errs = append(l.errs, e)
 }
@@ -71,9 +91,12 @@ func (l *errorList) err() error {
 	slices.SortStableFunc(l.errs, func(a, b *ConfigError) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	errs := make([]error, len(l.errs))
+	errs := make([]error, len(l.errs), len(l.errs)+1)
 	for i, e := range l.errs {
 		errs[i] = e
+	}
+	if l.more {
+		errs = append(errs, fmt.Errorf("server: more than %d errors, the others are not told", maxErrors))
 	}
 	return errors.Join(errs...)
 }

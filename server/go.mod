@@ -5,7 +5,7 @@ go 1.26.0
 require (
 	github.com/freshet-go/freshet v0.1.0
 	github.com/go-chi/chi/v5 v5.5.0
-	github.com/goccy/go-yaml v1.19.2
+	go.yaml.in/yaml/v4 v4.0.0
 )
 
 require (

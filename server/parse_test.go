@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -164,8 +165,13 @@ func TestParseErrors(t *testing.T) {
 	f("scalar", "hello\n", "f.yaml:1:1: must be a mapping, is hello")
 	f("list", "- a\n", "f.yaml:1:1: must be a mapping, is a list")
 	f("two documents", valid+"---\nname: x\n", "f.yaml:8:1: second document: a configuration is a single one")
-	f("tab", "name: x\nupstreams:\n\tapp: 1\n", "f.yaml:3:1: found character '\t' that cannot start any token")
-	f("unclosed", "name: [a\n", "f.yaml:1:7: sequence end token ']' not found")
+	f("null", "~\n", "f.yaml:1:1: holds no configuration")
+	f("marked", "\uFEFFname: x\n", "f.yaml:1:1: routes: at least one is required")
+	f("not UTF-8", "name: x\nadmin: é\xff\n", "f.yaml:2:9: invalid leading UTF-8 octet (value: 255)")
+	f("control character", "name: x\nadmin: \x01\n", "f.yaml:2:8: control characters are not allowed (value: 1)")
+	f("unread document", valid+"---\n[\n", "f.yaml:9:1: did not find expected node content")
+	f("tab", "name: x\nupstreams:\n\tapp: 1\n", "f.yaml:3:1: found character that cannot start any token")
+	f("unclosed", "name: [a\n", "f.yaml:2:1: did not find expected ',' or ']' (while parsing a flow sequence from line 1)")
 	f("no routes", "name: x\n", "f.yaml:1:1: routes: at least one is required")
 
 	// Keys.
@@ -180,15 +186,15 @@ func TestParseErrors(t *testing.T) {
 		"heuristic_limit, targeted_fields, set_cookie, stale_while_revalidate, stale_if_error, soft_timeout, fill_timeout, wait_timeout, "+
 		"max_body_bytes, max_waiting, max_variants, query, headers, request_directives, hide_status")
 	f("unknown key of query", policy("query: {deny: [a]}"), "f.yaml:8:15: routes[0].policy.query.deny: unknown key, must be one of allow, ignore, sort")
-	f("key twice", "name: x\nname: y\n"+valid, `f.yaml:2:1: mapping key "name" already defined at [1:1]`)
-	f("status twice", policy(`status_ttl: {404: 1s, "404": 2s}`), `f.yaml:8:29: mapping key "404" already defined at [8:20]`)
+	f("key twice", "name: x\nname: y\n"+valid, "f.yaml:2:1: name: comes twice, first at 1:1")
+	f("status twice", policy(`status_ttl: {404: 1s, "404": 2s}`), "f.yaml:8:29: routes[0].policy.status_ttl.404: comes twice, first at 8:20")
 	f("merge key", valid+"  - <<: {pattern: /x}\n    upstream: app\n", "f.yaml:7:5: routes[1]: <<: not a key")
 
 	// Values of the wrong kind.
 	f("duration without unit", policy("ttl: 60"), "f.yaml:8:12: routes[0].policy.ttl: must be a duration such as 500ms, 30s or 1h30m, is 60")
 	f("bad duration", policy("ttl: 1 minute"), "f.yaml:8:12: routes[0].policy.ttl: must be a duration such as 500ms, 30s or 1h30m, is 1 minute")
 	f("quoted duration", policy(`ttl: "soon"`), "f.yaml:8:12: routes[0].policy.ttl: must be a duration such as 500ms, 30s or 1h30m, is soon")
-	f("empty duration", policy("ttl:"), "f.yaml:8:12: routes[0].policy.ttl: must be a duration such as 500ms, 30s or 1h30m, is empty")
+	f("empty duration", policy("ttl:"), "f.yaml:8:11: routes[0].policy.ttl: must be a duration such as 500ms, 30s or 1h30m, is empty")
 	f("bool as word", policy("hide_status: yes"), "f.yaml:8:20: routes[0].policy.hide_status: must be true or false, is yes")
 	f("number as word", policy("max_variants: many"), "f.yaml:8:21: routes[0].policy.max_variants: must be a whole number, is many")
 	f("number with fraction", policy("max_variants: 1.5"), "f.yaml:8:21: routes[0].policy.max_variants: must be a whole number, is 1.5")
@@ -201,7 +207,13 @@ func TestParseErrors(t *testing.T) {
 	f("policy as list", valid+"    policy: []\n", "f.yaml:7:13: routes[0].policy: must be a mapping, is a list")
 	f("upstreams as list", "upstreams: []\n", "f.yaml:1:12: upstreams: must be a mapping, is a list")
 	f("routes as mapping", "routes: {}\n", "f.yaml:1:9: routes: must be a list, is a mapping")
-	f("unknown alias", route("policy: *none"), "f.yaml:7:13: routes[0].policy: must be a mapping, is an unknown alias")
+	f("unknown alias", route("policy: *none"), "f.yaml:7:13: alias of nothing: no anchor of this name stands before it")
+	f("octal number", policy("max_variants: 010"), "f.yaml:8:21: routes[0].policy.max_variants: must be a whole number, is 010")
+	f("number with underscore", policy("max_variants: 1_0"), "f.yaml:8:21: routes[0].policy.max_variants: must be a whole number, is 1_0")
+	f("endless rate", upstream("requests_per_second: .inf"), "f.yaml:4:26: upstreams.app.requests_per_second: must be a number, is .inf")
+	f("tag", route("strip_prefix: !path /x"), "f.yaml:7:19: routes[0].strip_prefix: must be a string, is !path")
+	f("tagged list", policy("headers: !!set [a]"), "f.yaml:8:16: routes[0].policy.headers: must be a list, is !!set")
+	f("list as key", "[a]: 1\n"+valid, "f.yaml:1:1: a list: not a key")
 	f("status as word", policy("status_ttl: {ok: 1s}"), "f.yaml:8:20: routes[0].policy.status_ttl.ok: must be a status code such as 404")
 	f("token as list", "admin_token: [abc]\n"+valid, "f.yaml:1:14: admin_token: must be a string")
 
@@ -217,18 +229,22 @@ func TestParseErrors(t *testing.T) {
 	f("negative idle", "idle_timeout: -1s\n"+valid, "f.yaml:1:15: idle_timeout: -1s: must not be negative")
 	f("no url", "upstreams:\n  app: {}\nroutes: [{pattern: /, upstream: app}]\n",
 		`f.yaml:2:8: upstreams.app.url: "": is required, such as http://127.0.0.1:8000`)
-	for _, row := range []struct{ url, why string }{
-		{"127.0.0.1:8000", "first path segment in URL cannot contain colon"},
-		{"ftp://a/", "scheme must be http or https"},
-		{"http://", "has no host"},
-		{"http://u:p@a/", "user information is not supported"},
-		{"http://a/?q=1", "a query is not supported"},
-		{"http://a/#f", "a fragment is not supported"},
-		{"http://a:99999/", `port "99999": not a number from 1 to 65535`},
-		{"http://127.0.0.1:8080/", "is the address this gateway listens on"},
+	for _, row := range []struct{ url, shown, why string }{
+		{"127.0.0.1:8000", "127.0.0.1:8000", "first path segment in URL cannot contain colon"},
+		{"ftp://a/", "ftp://a/", "scheme must be http or https"},
+		{"http://", "http://", "has no host"},
+		{"http://u:p@a/", "http://xxxxx@a/", "user information is not supported"},
+		{"http://u:p@", "http://xxxxx@", "user information is not supported"},
+		{"http://u:p/w@a/", "http://xxxxx@a/", `invalid port "..." after host`},
+		{"http:/u:p@a/", "xxxxx@a/", "has no host"},
+		{"u:p@a", "xxxxx@a", "scheme must be http or https"},
+		{"http://a/?q=1", "http://a/?xxxxx", "a query is not supported"},
+		{"http://a/#f", "http://a/#xxxxx", "a fragment is not supported"},
+		{"http://a:99999/", "http://a:99999/", `port "99999": not a number from 1 to 65535`},
+		{"http://127.0.0.1:8080/", "http://127.0.0.1:8080/", "is the address this gateway listens on"},
 	} {
 		f("url "+row.url, strings.Replace(valid, "http://127.0.0.1:8000", `"`+row.url+`"`, 1),
-			`f.yaml:3:10: upstreams.app.url: "`+row.url+`": `+row.why)
+			`f.yaml:3:10: upstreams.app.url: "`+row.shown+`": `+row.why)
 	}
 	f("h2c over https", strings.Replace(valid, "http://127.0.0.1:8000", "https://a\n    h2c: true", 1),
 		"f.yaml:4:10: upstreams.app.h2c: true: only for http URLs, https negotiates HTTP/2 by itself")
@@ -300,11 +316,39 @@ func itoa(n int) string {
 	return string(rune('0' + n))
 }
 
-// A secret in the wrong place must not reach the log.
-func TestParseHidesToken(t *testing.T) {
-	for _, src := range []string{"admin_token: [hush]\n", "admin_token: \"hush hush\"\n"} {
-		if _, err := Parse("f.yaml", []byte(src+valid)); err == nil || strings.Contains(err.Error(), "hush") {
-			t.Errorf("%q: error %v", src, err)
+// A secret in the wrong place, or in the right place and spelt wrongly, must
+// not reach the log.
+func TestParseHidesSecrets(t *testing.T) {
+	for _, src := range []string{
+		"admin_token: [hush]\n" + valid,
+		"admin_token: \"hush hush\"\n" + valid,
+		"admin_token: *hush\n" + valid,
+		"admin_token: %hush\n" + valid,
+		"admin_token: @hush\n" + valid,
+		"admin_token: \"hush\n" + valid,
+		"admin_token: {hush\n" + valid,
+		"admin-token: hush\n" + valid,
+		"admin_token: " + strings.Repeat("hush", maxScalar) + "\n" + valid,
+		"listen: http://me:hush@host/\n" + valid,
+		"admin: http://me@host/?token=hush\n" + valid,
+		"upstreams: http://me:hush@host/\n",
+		"upstreams: {app: http://me:hush@host/}\n",
+		"upstreams: {app: [http://me:hush@host/]}\n",
+		"upstreams: {'http://me:hush@host/': {}}\n",
+		"http://me:hush@host/: {}\n",
+		strings.Replace(valid, "http://", "http://me:hush@", 1),
+		strings.Replace(valid, "http://", "http:/me:hush@", 1),
+		strings.Replace(valid, "http://", "me:hush@", 1),
+		strings.Replace(valid, "http://", "http://me:?hush@", 1),
+		strings.Replace(valid, "http://", "http://me:%hush@", 1),
+		strings.Replace(valid, "8000", "8000?token=hush", 1),
+		strings.Replace(valid, "8000", "8000?token=h@hush", 1),
+		strings.Replace(valid, "8000", "8000#hush", 1),
+		strings.Replace(valid, "pattern: /*", "pattern: http://me:hush@host/", 1),
+		strings.Replace(valid, "upstream: app", "upstream: http://me:hush@host/", 1),
+	} {
+		if _, err := Parse("f.yaml", []byte(src)); err == nil || strings.Contains(err.Error(), "hush") {
+			t.Errorf("%.100q: error %v", src, err)
 		}
 	}
 }
@@ -338,8 +382,11 @@ func TestLoadErrors(t *testing.T) {
 	if err := os.WriteFile(big, make([]byte, maxFile+1), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(big); err == nil || !strings.Contains(err.Error(), "larger than") {
-		t.Errorf("big file: %v", err)
+	// Such a file has no end.
+	for _, file := range []string{big, "/dev/zero"} {
+		if _, err := Load(file); err == nil || !strings.Contains(err.Error(), "larger than") {
+			t.Errorf("%s: %v", file, err)
+		}
 	}
 }
 
@@ -372,27 +419,16 @@ func TestParseSize(t *testing.T) {
 	}
 }
 
-// Whatever is in the file: an error with a place, or a valid configuration.
-func FuzzParse(f *testing.F) {
-	f.Add([]byte(valid))
-	example, err := os.ReadFile("freshet.example.yaml")
-	if err != nil {
-		f.Fatal(err)
+// panicking stands for a bug of the library.
+type panicking struct{}
+
+func (panicking) Read([]byte) (int, error) { panic("boom") }
+
+func TestPanicOfTheLibraryIsAnError(t *testing.T) {
+	if _, err := load(panicking{}); err == nil {
+		t.Error("no error")
 	}
-	f.Add(example)
-	f.Add([]byte("a: &a [*a]\n"))
-	f.Add([]byte("routes: *x\n"))
-	f.Fuzz(func(t *testing.T, src []byte) {
-		c, err := Parse("f.yaml", src)
-		if err == nil {
-			if err := c.Validate(); err != nil {
-				t.Errorf("parsed, but not valid: %v", err)
-			}
-			return
-		}
-		var ce *ConfigError
-		if !errors.As(err, &ce) || ce.Line < 1 || ce.Column < 1 {
-			t.Errorf("no place: %v", err)
-		}
-	})
+	if _, err := load(io.MultiReader(strings.NewReader("a: "), panicking{})); err == nil {
+		t.Error("no error in the middle")
+	}
 }

@@ -4,16 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	cachemw "github.com/freshet-go/freshet/middleware"
-	"github.com/go-chi/chi/v5"
+	"github.com/freshet-go/freshet/server/internal/discreet"
 )
 
 // Validate reports everything that is wrong with c, as joined *ConfigErrors.
@@ -106,7 +104,7 @@ func checkAddress(addr string) error {
 		return errors.New("not an address of the form host:port")
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
-		return fmt.Errorf("port %q: not a number from 0 to 65535", port)
+		return fmt.Errorf("port %q: not a number from 0 to 65535", discreet.URL(port))
 	}
 	return nil
 }
@@ -128,6 +126,7 @@ func isLoopback(addr string) bool {
 
 func (c Config) validateUpstreams(l *errorList) {
 	seen := make(map[string]bool)
+	listen := c.withDefaults().Listen
 	for i, u := range c.Upstreams {
 		path := fmt.Sprintf("upstreams.%s", u.Name)
 		if u.Name == "" {
@@ -139,9 +138,9 @@ func (c Config) validateUpstreams(l *errorList) {
 		}
 		seen[u.Name] = true
 		if target, err := CheckURL(u.URL); err != nil {
-			l.add(path+".url", "%q: %v", u.URL, err)
-		} else if target.Scheme == "http" && target.Host == c.withDefaults().Listen {
-			l.add(path+".url", "%q: is the address this gateway listens on", u.URL)
+			l.add(path+".url", "%v", err)
+		} else if target.Scheme == "http" && target.Host == listen {
+			l.add(path+".url", "%q: is the address this gateway listens on", discreet.URL(u.URL))
 		} else if u.H2C && target.Scheme != "http" {
 			l.add(path+".h2c", "true: only for http URLs, https negotiates HTTP/2 by itself")
 		}
@@ -150,8 +149,20 @@ func (c Config) validateUpstreams(l *errorList) {
 	}
 }
 
-// CheckURL parses the URL of an upstream and says why it cannot be one.
+// CheckURL parses the URL of an upstream, or says why it cannot be one: the
+// error begins with the URL, without what may be a secret in it.
+//
+// User information is refused: a secret in a URL is copied to where URLs are
+// shown. So is a query, which would stand in front of that of each request.
 func CheckURL(raw string) (*url.URL, error) {
+	u, err := parseUpstreamURL(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", discreet.URL(raw), err)
+	}
+	return u, nil
+}
+
+func parseUpstreamURL(raw string) (*url.URL, error) {
 	if raw == "" {
 		return nil, errors.New("is required, such as http://127.0.0.1:8000")
 	}
@@ -159,17 +170,18 @@ func CheckURL(raw string) (*url.URL, error) {
 	if err != nil {
 		var ue *url.Error
 		if errors.As(err, &ue) {
-			err = ue.Err // without the URL, which the caller prints
+			err = ue.Err // without the URL
 		}
-		return nil, err
+		// What is taken for a bad port may be a password.
+		return nil, errors.New(discreet.Error(err))
 	}
 	switch {
 	case u.Scheme != "http" && u.Scheme != "https":
 		return nil, errors.New("scheme must be http or https")
-	case u.Hostname() == "":
-		return nil, errors.New("has no host")
 	case u.User != nil:
 		return nil, errors.New("user information is not supported")
+	case u.Hostname() == "":
+		return nil, errors.New("has no host")
 	case u.RawQuery != "" || u.ForceQuery:
 		return nil, errors.New("a query is not supported")
 	case u.Fragment != "" || strings.HasSuffix(raw, "#"):
@@ -194,8 +206,14 @@ func (c Config) validateRoutes(l *errorList, policy func(cachemw.Policy) error) 
 	first := make(map[string]int)
 	limits := make(map[string]int) // by name, the first route
 	named := c.withDefaults().Routes
+	program := 0
 	for i, r := range c.Routes {
 		path := fmt.Sprintf("routes[%d]", i)
+		program += programSize(r.Pattern)
+		if program > maxProgram {
+			l.add(path+".pattern", "the regular expressions of the routes up to this one are too large together")
+			return
+		}
 		if err := checkPattern(r.Pattern); err != nil {
 			l.add(path+".pattern", "%q: %v", r.Pattern, err)
 		} else if j, ok := first[anonymous(r.Pattern)]; ok {
@@ -224,47 +242,4 @@ func (c Config) validateRoutes(l *errorList, policy func(cachemw.Policy) error) 
 			l.add(path+".limit", "differs from that of routes[%d], which has the same name %q", j, name)
 		}
 	}
-}
-
-// checkPattern asks chi, which panics on patterns it cannot route.
-func checkPattern(pattern string) (err error) {
-	if pattern == "" {
-		return errors.New("is required, such as /products/{id} or /*")
-	}
-	// chi would take what stands before a space for a method.
-	if pattern[0] != '/' || strings.ContainsAny(pattern, " \t") {
-		return errors.New("must begin with a slash and hold no spaces")
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = errors.New(strings.TrimPrefix(fmt.Sprint(p), "chi: "))
-		}
-	}()
-	chi.NewRouter().Handle(pattern, http.NotFoundHandler())
-	return nil
-}
-
-// parameter matches a parameter of a pattern. A regular expression in it may
-// hold braces of its own, one level deep.
-var parameter = regexp.MustCompile(`\{[^{}:]*((?::(?:[^{}]|\{[^{}]*\})*)?)\}`)
-
-// anonymous removes the names of parameters: /a/{id} and /a/{name} match the
-// same requests.
-func anonymous(pattern string) string {
-	return parameter.ReplaceAllString(pattern, "{$1}")
-}
-
-func badPrefix(prefix, pattern string) string {
-	const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789/-._~"
-	switch {
-	case prefix == "":
-		return ""
-	case prefix[0] != '/' || prefix[len(prefix)-1] == '/':
-		return "must begin with a slash and not end with one"
-	case strings.Trim(prefix, plain) != "":
-		return "may hold only letters, digits, slashes and -._~"
-	case pattern != prefix && !strings.HasPrefix(pattern, prefix+"/"):
-		return fmt.Sprintf("the pattern %q does not begin with it", pattern)
-	}
-	return ""
 }

@@ -43,6 +43,7 @@ var (
 	oneFile = []string{
 		"github.com/dgraph-io/ristretto/v2",
 		"golang.org/x/sync/singleflight",
+		"go.yaml.in/yaml/v4",
 		"github.com/VictoriaMetrics/metrics",
 	}
 

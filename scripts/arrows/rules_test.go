@@ -26,6 +26,9 @@ func good() ([]pkg, []module) {
 		{ImportPath: root + "/cachefetch/backendtest", Deps: []string{"testing"}, files: map[string][]string{
 			"run.go": {"testing"},
 		}},
+		{ImportPath: root + "/server", files: map[string][]string{
+			"yaml.go": {"go.yaml.in/yaml/v4"},
+		}},
 		{ImportPath: root + "/middleware", Deps: []string{engine}, files: map[string][]string{
 			"metrics.go": {"github.com/VictoriaMetrics/metrics"},
 		}},
@@ -70,7 +73,7 @@ func TestBroken(t *testing.T) {
 		{"testing two steps away", add(root+"/internal/x", "testing/fstest"), "reaches testing/fstest"},
 		{"an assertion library", add(root+"/cachefetch", "github.com/stretchr/testify/assert"), "reaches github.com/stretchr/testify/assert"},
 		{"Redis in the root", add(root+"/cachefetch", "github.com/redis/rueidis"), "reaches github.com/redis/rueidis"},
-		{"YAML in the root", add(root+"/middleware", "github.com/goccy/go-yaml"), "reaches github.com/goccy/go-yaml"},
+		{"YAML in the root", add(root+"/middleware", "go.yaml.in/yaml/v4"), "reaches go.yaml.in/yaml/v4"},
 		{"the server in the root", add(root+"/middleware", root+"/server"), "reaches " + root + "/server"},
 		{"engine to middleware", add(root+"/internal/engine", root+"/middleware"), "engine reaches " + root + "/middleware"},
 		{"engine to cachefetch", add(root+"/internal/engine", root+"/cachefetch"), "engine reaches " + root + "/cachefetch"},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/freshet-go/freshet/server"
+	"github.com/freshet-go/freshet/server/internal/discreet"
 )
 
 // tokenVariable is the environment variable with the admin token. The one in a
@@ -90,9 +91,9 @@ func parseFlags(args []string, stdout, stderr io.Writer) (f *flags, code int, do
 func (f *flags) check(args []string) error {
 	switch {
 	case len(args) > 0:
-		return fmt.Errorf("unexpected argument %q", args[0])
+		return fmt.Errorf("unexpected argument %q", discreet.URL(args[0]))
 	case f.given["upstream"] && f.given["config"]:
-		return fmt.Errorf("-upstream %q and -config %q exclude each other", f.upstream, f.configFile)
+		return fmt.Errorf("-upstream %q and -config %q exclude each other", discreet.URL(f.upstream), f.configFile)
 	case f.given["config"] && f.configFile == "":
 		return errors.New(`-config "": is not a file name`)
 	case f.drainTimeout <= 0:
@@ -100,7 +101,7 @@ func (f *flags) check(args []string) error {
 	}
 	if f.given["upstream"] {
 		if _, err := server.CheckURL(f.upstream); err != nil {
-			return fmt.Errorf("-upstream %q: %w", f.upstream, err)
+			return fmt.Errorf("-upstream %w", err)
 		}
 	}
 	return nil
