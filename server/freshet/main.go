@@ -4,8 +4,9 @@
 //	freshet -upstream http://127.0.0.1:8000  a cache in front of one upstream
 //	freshet -config freshet.yaml             upstreams and routes from a file
 //
-// With -config, SIGHUP reloads the file. SIGTERM and SIGINT let requests
-// finish before the program ends; a second one ends it at once. Exit codes are
+// With -config, SIGHUP reloads the file; all that come while it is being read
+// are one more. SIGTERM and SIGINT let requests finish before the program ends,
+// whatever it does meanwhile; a second one ends it at once. Exit codes are
 // 0 after a clean end, 2 for bad flags or a bad file, 1 for all else.
 package main
 
@@ -13,6 +14,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
 	"log/slog"
 	"net/http"
 	"net/http/pprof"
@@ -23,6 +25,7 @@ import (
 
 	"github.com/freshet-go/freshet/server"
 	"github.com/freshet-go/freshet/server/freshet/internal/demo"
+	"github.com/freshet-go/freshet/server/internal/discreet"
 )
 
 func main() {
@@ -38,15 +41,28 @@ func run(args []string, getenv func(string) string, signals <-chan os.Signal, st
 	if done {
 		return code
 	}
-	log := slog.New(slog.NewTextHandler(stderr, nil))
-	config, err := f.config(getenv)
-	if err != nil {
+	logger := slog.New(slog.NewTextHandler(stderr, nil))
+	// The transports of net/http have no logger of their own.
+	log.SetFlags(0)
+	log.SetOutput(discreet.Logger(logger).Writer())
+
+	ctx, drain := context.WithCancel(context.Background())
+	defer drain()
+	hangups := make(chan struct{}, 1)
+	go watch(signals, drain, hangups, logger, exit)
+
+	read := func() (server.Config, error) { return f.config(getenv) }
+	config, err := load(ctx, read, logger)
+	switch {
+	case ctx.Err() != nil:
+		return 0
+	case err != nil:
 		f.complain(stderr, err)
 		return 2
 	}
-	opts := server.Options{Logger: log, Version: version(), Debug: profiles(), LimitMemory: true}
+	opts := server.Options{Logger: logger, Version: version(), Debug: profiles(), LimitMemory: true}
 	if f.isDemo() {
-		return runDemo(f, config, opts, signals, stdout, stderr, exit)
+		return runDemo(ctx, f, config, opts, hangups, stdout, stderr)
 	}
 	s, err := server.New(config, opts)
 	if err != nil {
@@ -57,21 +73,20 @@ func run(args []string, getenv func(string) string, signals <-chan os.Signal, st
 		f.complain(stderr, err)
 		return 1
 	}
-	logListening(log, s)
-	reload := func() error {
+	logListening(logger, s)
+	return serve(ctx, s, hangups, logger, func() error {
 		if f.configFile == "" {
 			return errors.New("there is no -config to reload")
 		}
-		config, err := f.config(getenv)
+		config, err := load(ctx, read, logger)
 		if err == nil {
 			_, err = s.Reload(config)
 		}
 		return err
-	}
-	return serve(s, signals, reload, log, exit)
+	})
 }
 
-func runDemo(f *flags, config server.Config, opts server.Options, signals <-chan os.Signal, stdout, stderr io.Writer, exit func(int)) int {
+func runDemo(ctx context.Context, f *flags, config server.Config, opts server.Options, hangups <-chan struct{}, stdout, stderr io.Writer) int {
 	d, err := demo.New()
 	if err != nil {
 		f.complain(stderr, err)
@@ -93,51 +108,26 @@ func runDemo(f *flags, config server.Config, opts server.Options, signals <-chan
 		admin = s.AdminAddr().String()
 	}
 	d.Describe(stdout, s.Addr().String(), admin)
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	go d.Report(ctx, stdout)
-	reload := func() error { return errors.New("the demo has no -config to reload") }
-	return serve(s, signals, reload, opts.Logger, exit)
+	return serve(ctx, s, hangups, opts.Logger, func() error { return errors.New("the demo has no -config to reload") })
 }
 
-// serve runs s until a signal ends it.
-func serve(s *server.Server, signals <-chan os.Signal, reload func() error, log *slog.Logger, exit func(int)) int {
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
-	go watch(signals, stop, reload, log, exit)
+// serve runs s until ctx ends.
+func serve(ctx context.Context, s *server.Server, hangups <-chan struct{}, logger *slog.Logger, reload func() error) int {
+	go reloads(ctx, hangups, reload, logger)
 	if err := s.Serve(ctx); err != nil {
-		log.Error("ended", "error", err)
+		logger.Error("ended", "error", err)
 		return 1
 	}
 	return 0
 }
 
-// watch acts on signals: the first to end drains, the second ends at once.
-func watch(signals <-chan os.Signal, drain func(), reload func() error, log *slog.Logger, exit func(int)) {
-	ending := false
-	for sig := range signals {
-		switch {
-		case sig == syscall.SIGHUP:
-			if err := reload(); err != nil {
-				log.Error("reload failed, the configuration before stays in use", "error", err)
-			} else {
-				log.Info("reloaded")
-			}
-		case ending:
-			log.Error("second signal, ending at once", "signal", sig)
-			exit(1)
-		default:
-			ending = true
-			log.Info("ending after requests under way", "signal", sig)
-			drain()
-		}
-	}
-}
-
-func logListening(log *slog.Logger, s *server.Server) {
-	log.Info("listening", "address", s.Addr())
+func logListening(logger *slog.Logger, s *server.Server) {
+	logger.Info("listening", "address", s.Addr())
 	if s.AdminAddr() != nil {
-		log.Info("listening for the admin", "address", s.AdminAddr())
+		logger.Info("listening for the admin", "address", s.AdminAddr())
 	}
 }
 
