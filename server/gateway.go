@@ -130,46 +130,6 @@ func (g *gateway) close() {
 	}
 }
 
-// admit prepares a request for routing.
-func admit(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.Method {
-		case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
-			http.MethodDelete, http.MethodOptions, http.MethodTrace:
-		case http.MethodConnect:
-			// A tunnel to wherever the client likes is not a gateway's work.
-			refuse(w, http.StatusNotImplemented)
-			return
-		default:
-			// chi answers 405 to methods it does not know, and the list of
-			// those it knows is global. Routes take all methods alike, so
-			// any name finds them; the request keeps its own.
-			chi.RouteContext(r.Context()).RouteMethod = http.MethodPost
-		}
-		if hasDotSegment(r.URL.Path) {
-			refuse(w, http.StatusBadRequest)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// hasDotSegment reports whether an upstream might take the (decoded) path for
-// another one than it was routed by: /public/../private would be matched by
-// /public/* and answered by /private. Clients remove such segments themselves
-// (RFC 3986 5.2.4).
-func hasDotSegment(path string) bool {
-	if !strings.Contains(path, "/.") {
-		return false
-	}
-	for segment := range strings.SplitSeq(path, "/") {
-		if segment == "." || segment == ".." {
-			return true
-		}
-	}
-	return false
-}
-
 // stripPrefix hands h the request without a prefix of its path. The prefix
 // holds nothing that could be encoded, so it stands in both forms of the path
 // if it stands in the one that was routed by.

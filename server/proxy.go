@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httputil"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -17,6 +18,9 @@ import (
 // hop-by-hop fields and what the client claimed in Forwarded and
 // X-Forwarded-*.
 func (u *upstream) rewrite(p *httputil.ProxyRequest) {
+	// A URL can say more than a path and a query, and net/http obeys it: Opaque
+	// would stand in the request line in place of all that is set here.
+	p.Out.URL = &url.URL{Path: p.In.URL.Path, RawPath: p.In.URL.RawPath}
 	p.SetURL(u.target)
 	// ReverseProxy drops parameters that Go cannot parse. They are the
 	// upstream's business: it would otherwise see another query than the one
