@@ -8,9 +8,6 @@ import (
 	"testing"
 )
 
-// preface is what a client that speaks HTTP/2 without TLS begins with.
-const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
 // h2cFrame writes an HTTP/2 frame (RFC 9113 4.1).
 func h2cFrame(kind, flags byte, stream uint32, payload []byte) []byte {
 	b := append(binary.BigEndian.AppendUint32(nil, uint32(len(payload))<<8|uint32(kind)), flags)

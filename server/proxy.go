@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httputil"
@@ -57,8 +58,12 @@ func addVia(h http.Header, in *http.Request) {
 
 // fail answers a request whose exchange with the upstream failed before there
 // was a response header: with a stale response if there is one, else 503 with
-// Retry-After, 504 or 502.
+// Retry-After, 504 or 502. If its body was at fault it is answered 400.
 func (u *upstream) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.As(err, new(*bodyError)) {
+		refuse(w, http.StatusBadRequest)
+		return
+	}
 	status := cachemw.Fail(w, err)
 	// A client that left is no failure of the upstream, and sees no answer.
 	if r.Context().Err() == context.Canceled {

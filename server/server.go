@@ -151,7 +151,8 @@ func (s *Server) mainHandler(c Config) (http.Handler, error) {
 // since bodies may be long. One that is slow to begin is cut off.
 func (s *Server) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           h,
+		Handler:           &guard{h},
+		ConnState:         connState,
 		ReadHeaderTimeout: s.config.ReadHeaderTimeout,
 		IdleTimeout:       s.config.IdleTimeout,
 		MaxHeaderBytes:    s.config.MaxHeaderBytes,
@@ -160,7 +161,8 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 }
 
 // Handler returns what the main listener serves, for use under another
-// server. Call Close when it is no longer used.
+// server. Call Close when it is no longer used. What only the bytes of a
+// request show, such as two lengths, is up to that server.
 func (s *Server) Handler() http.Handler { return s.main.Handler }
 
 // AdminHandler returns what the admin listener serves, nil if Config.Admin is

@@ -60,12 +60,6 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			u.transport.CloseIdleConnections()
 		}
 	}()
-	if r.ContentLength != 0 && r.ProtoMajor == 1 {
-		// Without this the server reads, and throws away, what is left of the
-		// body before it sends the header of a response. An upstream that
-		// answers while it still reads needs both.
-		_ = http.NewResponseController(w).EnableFullDuplex()
-	}
 	u.proxy.ServeHTTP(w, r)
 }
 
