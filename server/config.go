@@ -50,6 +50,10 @@ type Config struct {
 	// MaxHeaderBytes bounds the header of a request. Zero means 64 KiB.
 	MaxHeaderBytes int
 
+	// MaxHeaderFields bounds the fields in the header of a request, and those
+	// in its trailers: each takes more memory than its bytes. Zero means 128.
+	MaxHeaderFields int
+
 	// H2C lets clients speak HTTP/2 without TLS, with prior knowledge.
 	H2C bool
 
@@ -189,6 +193,7 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.ReadHeaderTimeout, 10*time.Second)
 	orDefault(&c.IdleTimeout, 120*time.Second)
 	orDefault(&c.MaxHeaderBytes, 64<<10)
+	orDefault(&c.MaxHeaderFields, 128)
 	ups := make([]Upstream, len(c.Upstreams))
 	for i, u := range c.Upstreams {
 		ups[i] = u.withDefaults()
@@ -223,6 +228,7 @@ func restartKeys(old, new Config) []string {
 		{"read_header_timeout", old.ReadHeaderTimeout != new.ReadHeaderTimeout},
 		{"idle_timeout", old.IdleTimeout != new.IdleTimeout},
 		{"max_header_bytes", old.MaxHeaderBytes != new.MaxHeaderBytes},
+		{"max_header_fields", old.MaxHeaderFields != new.MaxHeaderFields},
 		{"h2c", old.H2C != new.H2C},
 	} {
 		if s.different {

@@ -22,14 +22,16 @@ const heldBytes = 256
 // It need not find what net/http refuses: the connection ends with that. So
 // all that matters is that the two agree on what both take.
 type framing struct {
-	phase   phase
-	outcome outcome
-	begun   int // bytes of the preface seen
+	maxFields int
+	phase     phase
+	outcome   outcome
+	begun     int // bytes of the preface seen
 
 	held []byte // of the line that is not complete; its middle is left out if cut
 	cut  bool
 
 	// What is known of the request.
+	fields  int
 	old     bool // HTTP/1.0
 	foreign bool // not HTTP/1
 	codings int  // fields named Transfer-Encoding
@@ -64,6 +66,9 @@ const (
 	// request one that others may understand otherwise.
 	malformed
 
+	// crowded: the header has too many fields.
+	crowded
+
 	// finished: net/http refuses the request, and ends the connection.
 	finished
 )
@@ -85,7 +90,10 @@ func (f *framing) scan(p []byte) int {
 			f.hold(p[n:])
 			return len(p)
 		}
-		if f.line(p[n:end]); f.outcome == malformed {
+		switch f.line(p[n:end]); f.outcome {
+		case crowded:
+			return n
+		case malformed:
 			return end - 1
 		}
 		n = end
@@ -196,13 +204,17 @@ func (f *framing) text(line []byte, cut bool) {
 // start takes the first line of a request.
 func (f *framing) start(line []byte) {
 	f.phase = inHeader
-	f.codings, f.chunked, f.sized, f.left = 0, false, false, 0
+	f.fields, f.codings, f.chunked, f.sized, f.left = 0, 0, false, false, 0
 	version := line[max(0, len(line)-len(" HTTP/1.x")):]
 	f.old = string(version) == " HTTP/1.0"
 	f.foreign = !bytes.HasPrefix(version, []byte(" HTTP/1."))
 }
 
 func (f *framing) field(line []byte, cut bool) {
+	if f.fields++; f.fields > f.maxFields {
+		f.outcome = crowded
+		return
+	}
 	name, value, _ := bytes.Cut(line, []byte(":"))
 	switch {
 	case bytes.EqualFold(name, []byte("Transfer-Encoding")):

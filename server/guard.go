@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -16,34 +17,58 @@ import (
 // knows that there is too much to read.
 const lingerTime = 500 * time.Millisecond
 
-// A guard stands before all that a listener serves. It keeps what is left of a
-// body from becoming the next request.
-type guard struct{ next http.Handler }
+// A guard stands before all that a listener serves. It bounds the number of
+// header and trailer fields, and keeps what is left of a body from becoming
+// the next request.
+type guard struct {
+	next      http.Handler
+	maxFields int
+}
 
 // ServeHTTP serves r, and watches over its body.
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength == 0 || r.Body == nil {
-		g.next.ServeHTTP(w, r)
+		g.serve(w, r)
 		return
 	}
-	b := &requestBody{ReadCloser: r.Body}
+	b := &requestBody{ReadCloser: r.Body, from: r, maxFields: g.maxFields}
 	out := *r // net/http looks at its own
 	out.Body = b
 	if r.ProtoMajor != 1 {
-		g.next.ServeHTTP(w, &out)
+		g.serve(w, &out)
 	} else {
 		a := &lastAnswer{ResponseWriter: w, body: b}
 		defer a.end()
-		g.next.ServeHTTP(a, &out)
+		g.serve(a, &out)
 		a.begin()
 	}
 	r.MultipartForm = out.MultipartForm // net/http removes its files
+}
+
+func (g *guard) serve(w http.ResponseWriter, r *http.Request) {
+	if len(r.Trailer) > g.maxFields || tooMany(r.Header, g.maxFields) {
+		refuse(w, http.StatusRequestHeaderFieldsTooLarge)
+		return
+	}
+	g.next.ServeHTTP(w, r)
+}
+
+// tooMany reports whether h has more than n fields.
+func tooMany(h http.Header, n int) bool {
+	for _, values := range h {
+		if n -= len(values); n < 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // A requestBody knows whether it was read to its end, which has to be a clean
 // one.
 type requestBody struct {
 	io.ReadCloser
+	from      *http.Request // net/http's own, which gets the trailers
+	maxFields int
 
 	reading sync.Mutex // held by a Read
 	over    bool       // guarded by reading; the handler has returned
@@ -68,6 +93,8 @@ func (b *requestBody) Read(p []byte) (int, error) {
 	case err == nil:
 	case err != io.EOF:
 		err = &bodyError{err}
+	case tooMany(b.from.Trailer, b.maxFields):
+		err = &bodyError{fmt.Errorf("more than %d trailer fields", b.maxFields)}
 	default:
 		b.ended.Store(true)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"net/http"
 	"testing"
 )
 
@@ -83,4 +84,13 @@ func askH2C(t *testing.T, addr net.Addr, fields ...string) string {
 	defer conn.Close()
 	_, _ = conn.Write(h2cRequest(fields...))
 	return awaitAnswer(conn)
+}
+
+// h2cClient speaks HTTP/2 without TLS.
+func h2cClient(t *testing.T) *http.Client {
+	t.Helper()
+	tr := &http.Transport{Protocols: new(http.Protocols)}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, Timeout: waitLimit}
 }

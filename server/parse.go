@@ -68,6 +68,7 @@ var configFields = []field[Config]{
 		}
 		c.MaxHeaderBytes = int(v)
 	}},
+	{"max_header_fields", func(d *decoder, p string, n *node, c *Config) { c.MaxHeaderFields = d.integer(p, n) }},
 	{"h2c", func(d *decoder, p string, n *node, c *Config) { c.H2C = d.boolean(p, n) }},
 	{"upstreams", func(d *decoder, p string, n *node, c *Config) {
 		d.mapping(p, n, func(name, path string, entry pair) {

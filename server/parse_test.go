@@ -34,6 +34,7 @@ drain_timeout: 5s
 read_header_timeout: 1s
 idle_timeout: 1m30s
 max_header_bytes: 8KiB
+max_header_fields: 99
 h2c: true
 upstreams:
   app: &app
@@ -114,7 +115,7 @@ routes:
 	want := Config{
 		Listen: "127.0.0.1:1", Admin: "off", AdminToken: "s3cret", MaxBytes: 1 << 30, Name: "edge",
 		RefreshWorkers: 4, DrainTimeout: 5 * time.Second, ReadHeaderTimeout: time.Second,
-		IdleTimeout: 90 * time.Second, MaxHeaderBytes: 8 << 10, H2C: true,
+		IdleTimeout: 90 * time.Second, MaxHeaderBytes: 8 << 10, MaxHeaderFields: 99, H2C: true,
 		Upstreams: []Upstream{app, twin, {
 			Name: "clear", URL: "http://127.0.0.1:8000", H2C: true,
 			RequestsPerSecond: 12.5, Latency: 300 * time.Millisecond, QueueTimeout: 500 * time.Millisecond,
@@ -176,7 +177,7 @@ func TestParseErrors(t *testing.T) {
 
 	// Keys.
 	f("unknown key", "naem: x\n"+valid, "f.yaml:1:1: naem: unknown key, must be one of listen, admin, admin_token, max_bytes, name, "+
-		"refresh_workers, drain_timeout, read_header_timeout, idle_timeout, max_header_bytes, h2c, upstreams, routes")
+		"refresh_workers, drain_timeout, read_header_timeout, idle_timeout, max_header_bytes, max_header_fields, h2c, upstreams, routes")
 	f("unknown key of upstream", upstream("uri: x"), "f.yaml:4:5: upstreams.app.uri: unknown key, must be one of url, preserve_host, via, h2c, "+
 		"http2, proxy, requests_per_second, latency, max_conns, max_idle_conns, max_in_flight, max_queue, queue_timeout, conn_timeout, "+
 		"dial_timeout, tls_timeout, response_header_timeout, body_timeout, request_timeout, idle_timeout")
@@ -224,6 +225,7 @@ func TestParseErrors(t *testing.T) {
 	f("token with space", "admin_token: a b\n"+valid, "f.yaml:1:14: admin_token: must be printable ASCII without spaces")
 	f("negative size", "max_bytes: -1\n"+valid, "f.yaml:1:12: max_bytes: -1: not a size such as 256MiB, 1.5GB or 1048576")
 	f("negative workers", "refresh_workers: -1\n"+valid, "f.yaml:1:18: refresh_workers: -1: must not be negative")
+	f("negative fields", "max_header_fields: -1\n"+valid, "f.yaml:1:20: max_header_fields: -1: must not be negative")
 	f("negative drain", "drain_timeout: -1s\n"+valid, "f.yaml:1:16: drain_timeout: -1s: must not be negative")
 	f("negative header timeout", "read_header_timeout: -1s\n"+valid, "f.yaml:1:22: read_header_timeout: -1s: must not be negative")
 	f("negative idle", "idle_timeout: -1s\n"+valid, "f.yaml:1:15: idle_timeout: -1s: must not be negative")

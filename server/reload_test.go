@@ -154,9 +154,9 @@ func TestBadReloadChangesNothing(t *testing.T) {
 func TestReloadNamesWhatNeedsARestart(t *testing.T) {
 	c := testConfig("http://127.0.0.1:1")
 	s := start(t, c, Options{})
-	c.MaxBytes, c.Listen, c.AdminToken = 1<<30, "127.0.0.1:7", "hush"
+	c.MaxBytes, c.Listen, c.AdminToken, c.MaxHeaderFields = 1<<30, "127.0.0.1:7", "hush", 7
 	restart, err := s.Reload(c)
-	if err != nil || strings.Join(restart, " ") != "listen admin_token max_bytes" {
+	if err != nil || strings.Join(restart, " ") != "listen admin_token max_bytes max_header_fields" {
 		t.Errorf("%v, %v", restart, err)
 	}
 	if log := s.log.String(); !strings.Contains(log, "restart") || !strings.Contains(log, "max_bytes") || strings.Contains(log, "hush") {

@@ -89,9 +89,9 @@ func (s *Server) Serve(ctx context.Context) error {
 		}
 	}
 	failed := make(chan error, 2)
-	go func() { failed <- s.main.Serve(wireListener{s.mainListener, s.config.H2C}) }()
+	go func() { failed <- s.main.Serve(s.follow(s.mainListener, s.config.H2C)) }()
 	if s.admin != nil {
-		go func() { failed <- s.admin.Serve(wireListener{s.adminListener, false}) }()
+		go func() { failed <- s.admin.Serve(s.follow(s.adminListener, false)) }()
 	}
 	s.state.Store(stateServing)
 	select {

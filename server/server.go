@@ -151,7 +151,7 @@ func (s *Server) mainHandler(c Config) (http.Handler, error) {
 // since bodies may be long. One that is slow to begin is cut off.
 func (s *Server) httpServer(h http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           &guard{h},
+		Handler:           &guard{h, s.config.MaxHeaderFields},
 		ConnState:         connState,
 		ReadHeaderTimeout: s.config.ReadHeaderTimeout,
 		IdleTimeout:       s.config.IdleTimeout,
@@ -160,9 +160,15 @@ func (s *Server) httpServer(h http.Handler) *http.Server {
 	}
 }
 
+// follow makes a listener one whose connections' framing is followed.
+func (s *Server) follow(ln net.Listener, h2c bool) net.Listener {
+	return wireListener{ln, s.config.MaxHeaderFields, h2c}
+}
+
 // Handler returns what the main listener serves, for use under another
 // server. Call Close when it is no longer used. What only the bytes of a
-// request show, such as two lengths, is up to that server.
+// request show is up to that server: two lengths, and a header's fields before
+// all of them are read.
 func (s *Server) Handler() http.Handler { return s.main.Handler }
 
 // AdminHandler returns what the admin listener serves, nil if Config.Admin is

@@ -34,6 +34,7 @@ func (c Config) validate(policy func(cachemw.Policy) error) error {
 		{"max_bytes", c.MaxBytes},
 		{"refresh_workers", int64(c.RefreshWorkers)},
 		{"max_header_bytes", int64(c.MaxHeaderBytes)},
+		{"max_header_fields", int64(c.MaxHeaderFields)},
 	} {
 		if n.value < 0 {
 			l.add(n.path, "%d: must not be negative", n.value)

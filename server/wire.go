@@ -13,7 +13,8 @@ const spoiler = "\x00\r\n\x00\r\n\r\n"
 // A wireListener accepts connections whose framing is followed.
 type wireListener struct {
 	net.Listener
-	h2c bool
+	maxFields int
+	h2c       bool
 }
 
 func (l wireListener) Accept() (net.Conn, error) {
@@ -26,6 +27,7 @@ func (l wireListener) Accept() (net.Conn, error) {
 		return c, nil
 	}
 	w := &wireConn{TCPConn: tcp, spoiler: spoiler}
+	w.framing.maxFields = l.maxFields
 	if !l.h2c {
 		w.framing.phase = atStart
 	}
@@ -44,10 +46,19 @@ type wireConn struct {
 // Read reads what is not at fault. What comes after a fault is thrown away.
 func (c *wireConn) Read(p []byte) (int, error) {
 	for {
-		if c.framing.outcome == malformed && c.spoiler != "" {
-			n := copy(p, c.spoiler)
-			c.spoiler = c.spoiler[n:]
-			return n, nil
+		switch c.framing.outcome {
+		case malformed:
+			if c.spoiler != "" {
+				n := copy(p, c.spoiler)
+				c.spoiler = c.spoiler[n:]
+				return n, nil
+			}
+		case crowded:
+			// The header becomes larger than any may be.
+			for i := range p {
+				p[i] = 'x'
+			}
+			return len(p), nil
 		}
 		n, err := c.TCPConn.Read(p)
 		if c.framing.outcome <= opaque {
