@@ -16,7 +16,8 @@ func TestAllocHitVary(t *testing.T) { testAlloc(t, "Accept-Encoding", "GET", 200
 func TestAlloc304(t *testing.T)     { testAlloc(t, "", "GET", 304, 0) }
 func TestAllocHEAD(t *testing.T)    { testAlloc(t, "", "HEAD", 200, 0) }
 
-// A stale hit allocates nothing while the response is refreshed behind.
+// A stale hit allocates no more than a fresh one while the response is refreshed
+// behind.
 func TestAllocStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int64
@@ -31,7 +32,7 @@ func TestAllocStale(t *testing.T) {
 		h.ServeHTTP(w, r)
 		time.Sleep(2 * time.Second)
 		clear(w.h)
-		if n := testing.AllocsPerRun(10_000, func() { h.ServeHTTP(w, r) }); n != 0 {
+		if n := testing.AllocsPerRun(10_000, func() { h.ServeHTTP(w, r) }); n > 1 {
 			t.Errorf("%v allocations", n)
 		}
 		if got := w.h.Get("Cache-Status"); got != "freshet; hit; ttl=-1" {
@@ -44,7 +45,7 @@ func TestAllocStale(t *testing.T) {
 	})
 }
 
-// testAlloc: a hit allocates nothing.
+// testAlloc: a hit allocates once, the values of its header.
 func testAlloc(t *testing.T, vary, method string, status, length int) {
 	h, r := hitRequest(t, vary)
 	r.Method = method
@@ -58,7 +59,7 @@ func testAlloc(t *testing.T, vary, method string, status, length int) {
 	}
 	// Once a second the lines of Age and Cache-Status are made anew; the
 	// average over many runs rounds that down to nothing.
-	if n := testing.AllocsPerRun(10_000, serve); n != 0 {
+	if n := testing.AllocsPerRun(10_000, serve); n > 1 {
 		t.Errorf("%v allocations", n)
 	}
 	if w.status != status || w.n != length || w.h.Get("Cache-Status")[:12] != "freshet; hit" {

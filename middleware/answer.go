@@ -1,126 +1,176 @@
 package middleware
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
+	"time"
 
 	"github.com/freshet-go/freshet/internal/engine"
 	"github.com/freshet-go/freshet/internal/rfc9111"
+	"github.com/freshet-go/freshet/middleware/internal/fill"
+	"github.com/freshet-go/freshet/middleware/internal/stored"
 )
 
-// pass runs the handler for this request alone, untouched.
-func (x *exchange) pass(fwd, why string) {
-	if why != "" {
-		x.cache.metrics.notReused(why)
+// write answers from the store.
+func (x *exchange) write(e *entry, now engine.Instant) {
+	s := e.Value.response
+	h := x.w.Header()
+	fields, status := s.Fields(), s.Status
+	if status == http.StatusOK && conditional(x.r.Header) && rfc9111.NotModified(x.r.Header, &s.Validators, s.Date) {
+		fields, status = s.Metadata(), http.StatusNotModified
 	}
-	x.tell(fwd, why)
-	x.passWith(x.w, x.r)
+	x.describe(h, e, fields, now)
+	switch {
+	case status == http.StatusNotModified || x.r.Method == http.MethodHead:
+		x.w.WriteHeader(status)
+	case status == http.StatusOK && x.r.Header["Range"] != nil && x.cuts(fields):
+		if p := selectPart(x.w, x.r.Header, &s.Validators, int64(len(s.Body))); p != nil {
+			_, _ = p.Write(s.Body)
+			return
+		}
+		fallthrough
+	default:
+		x.w.WriteHeader(status)
+		if rep, ok := x.w.(*reply); ok {
+			rep.writeShared(s.Body)
+			return
+		}
+		_, _ = x.w.Write(s.Body) // the client may have left: nothing to be done
+	}
 }
 
-// tell says in Cache-Status that the request went forward.
-func (x *exchange) tell(fwd, why string) {
+// describe sets the fields of an answer from the store, and those that change
+// once a second.
+func (x *exchange) describe(h http.Header, e *entry, fields []stored.Field, now engine.Instant) {
+	s := e.Value.response
+	age, ttl := seconds(e, now)
+	own := stored.Apply(h, fields, 2+len(s.Upstream))
+	own[0] = stored.Ages.At(age)
+	h["Age"] = own[:1:1]
 	if x.policy.HideStatus {
 		return
 	}
-	status := "freshet; fwd=" + fwd
-	if x.alone {
-		status += "; collapsed=?0"
-	}
-	if why != "" {
-		status += "; detail=" + why
-	}
-	h := x.w.Header()
-	h["Cache-Status"] = append(h["Cache-Status"], status)
-}
-
-func (x *exchange) passWith(w http.ResponseWriter, r *http.Request) {
-	// Deferred, since a handler may panic. The route's pattern may become
-	// known only while the handler runs.
-	defer func() {
-		m := x.route(r)
-		m.origin.Inc()
-		x.count(m, outcomePass)
-	}()
-	x.next.ServeHTTP(w, r)
-}
-
-// write answers from the store.
-func (x *exchange) write(e *engine.Entry[object], now engine.Instant) {
-	s := e.Value.response
-	h := x.w.Header()
-	notModified := s.status == http.StatusOK && conditional(x.r.Header) && rfc9111.NotModified(x.r.Header, &s.validators, s.date)
-	if notModified {
-		setFields(h, s.fields[s.content:])
-	} else {
-		setFields(h, s.fields)
-	}
-	age, status := linesAt(e, now)
-	h["Age"] = age
+	status := append(own[1:1], s.Upstream...)
 	if x.forwarded != "" {
-		status = append(slices.Clone(s.upstream), x.forwarded)
+		status = append(status, x.forwarded)
+	} else {
+		status = append(status, stored.Hits.At(ttl))
 	}
-	if !x.policy.HideStatus {
-		h["Cache-Status"] = status
-	}
-	if notModified {
-		x.w.WriteHeader(http.StatusNotModified)
-		return
-	}
-	if x.r.Method == http.MethodHead {
-		x.w.WriteHeader(s.status)
-		return
-	}
-	w := x.w
-	if s.status == http.StatusOK && x.r.Header["Range"] != nil {
-		if p := selectPart(w, x.r.Header, &s.validators, int64(len(s.body))); p != nil {
-			_, _ = p.Write(s.body)
-			return
-		}
-	}
-	w.WriteHeader(s.status)
-	if rep, ok := w.(*reply); ok {
-		rep.writeShared(s.body)
-		return
-	}
-	_, _ = w.Write(s.body) // the client may have left: nothing to be done
+	h["Cache-Status"] = slices.Clip(status)
 }
 
-func conditional(h http.Header) bool {
-	return h["If-None-Match"] != nil || h["If-Modified-Since"] != nil
+// seconds returns the age of a response at now, and for how long it is still
+// fresh.
+func seconds(e *entry, now engine.Instant) (age, ttl int64) {
+	initial, since := e.Value.response.InitialAge, e.Times.Stored
+	age = int64((now.Sub(since) + initial) / time.Second)
+	return age, int64((e.FreshUntil().Sub(since)+initial)/time.Second) - age
 }
 
-// describesContent reports whether a field describes the content that a 304
-// does not have, and is left out of it (RFC 9110 15.4.5).
-func describesContent(name string) bool {
-	switch name {
-	case "Content-Length", "Content-Type", "Content-Encoding", "Content-Language", "Content-Range":
-		return true
+// countHit is count for an answer from the store. One with a small body is
+// booked as having taken no time: that is right to a microsecond, and reading
+// the clock again would cost a tenth of it.
+func (x *exchange) countHit(o *object, how outcome) {
+	if len(o.response.Body) > fill.SmallBody {
+		x.count(o.metrics, how)
+		return
 	}
-	return false
+	o.metrics.requests[how].Instant(x.hash)
+}
+
+// stale answers with a response that may still be used although it cannot be
+// sent as it is, if there is one now: what was found before may have been
+// removed or replaced since. The request went forward all the same, with this
+// status if there was a response.
+func (x *exchange) stale(m *routeMetrics, status int, why string) bool {
+	e := x.fallback()
+	if e == nil {
+		return false
+	}
+	now := x.cache.store.Now()
+	x.forwarded = "freshet; fwd=" + x.reason
+	if status != 0 {
+		x.forwarded += "; fwd-status=" + strconv.Itoa(status)
+	}
+	_, ttl := seconds(e, now)
+	x.forwarded += "; ttl=" + strconv.FormatInt(ttl, 10) + "; detail=" + why
+	x.write(e, now)
+	x.count(m, outcomeStale)
+	return true
+}
+
+// fallback returns what can be used in place of an answer, or nil.
+func (x *exchange) fallback() *entry {
+	if x.old == nil || x.strict {
+		return nil
+	}
+	e, _, _ := x.cache.find(x.hash, &x.key, x.r.Header)
+	if e == nil || e.Value.response == nil || x.excludes(&e.Value.sharing, x.r) != "" {
+		return nil
+	}
+	now := x.cache.store.Now()
+	if e.State(now) != engine.Fresh && !e.Usable(now) {
+		return nil
+	}
+	return e
 }
 
 // writeNotModified sends a 304 instead of the response whose fields are set.
 func writeNotModified(w http.ResponseWriter) {
 	h := w.Header()
 	for name := range h {
-		if describesContent(name) {
+		if stored.DescribesContent(name) {
 			delete(h, name)
 		}
 	}
 	w.WriteHeader(http.StatusNotModified)
 }
 
-// fail answers with an error of the cache's own.
-func (x *exchange) fail(m *routeMetrics, status int, why string) {
-	h := x.w.Header()
-	h.Set("Cache-Control", "no-store")
-	if !x.policy.HideStatus {
-		h["Cache-Status"] = append(h["Cache-Status"], "freshet; fwd="+x.reason+"; detail="+why)
+// cuts reports whether a range of the response is cut out here. Where a client
+// accepts a coding, and the response has none, middleware outside may encode
+// what it is given: then what was cut would be no part of anything.
+func (x *exchange) cuts(fields []stored.Field) bool {
+	if x.rules.Outbound || !rfc9111.AcceptsCoding(x.r.Header) {
+		return true
 	}
-	http.Error(x.w, http.StatusText(status), status)
-	how := outcomeError
-	if status == http.StatusServiceUnavailable {
-		how = outcomeRefused
-	}
-	x.count(m, how)
+	return slices.ContainsFunc(fields, func(f stored.Field) bool { return f.Name == "Content-Encoding" && f.Mode != stored.Remove })
 }
+
+// selectPart sends, instead of the response whose fields are set, the header
+// of the range that was asked for, if it is one that a body of size bytes has.
+// It is nil if the whole is to be sent.
+func selectPart(w http.ResponseWriter, request http.Header, v *rfc9111.Validators, size int64) *fill.Part {
+	if !rfc9111.IfRange(request, v) {
+		return nil
+	}
+	start, length, selected := rfc9111.SelectRange(request["Range"], size)
+	h := w.Header()
+	switch selected {
+	case rfc9111.SelectPart:
+		h["Content-Range"] = []string{fmt.Sprintf("bytes %d-%d/%d", start, start+length-1, size)}
+		h["Content-Length"] = []string{strconv.FormatInt(length, 10)}
+		w.WriteHeader(http.StatusPartialContent)
+	case rfc9111.SelectNone:
+		for name := range h {
+			if stored.DescribesContent(name) {
+				delete(h, name)
+			}
+		}
+		h["Content-Range"] = []string{fmt.Sprintf("bytes */%d", size)}
+		h["Content-Length"] = []string{"0"}
+		w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+	default:
+		return nil
+	}
+	return &fill.Part{W: w, Skip: start, Left: length}
+}
+
+// discard is the ResponseWriter of a client that needs no body.
+type discard struct{ http.ResponseWriter }
+
+func (discard) Write([]byte) (int, error) { return 0, fill.ErrServed }
+
+// Unwrap is for http.ResponseController.
+func (d discard) Unwrap() http.ResponseWriter { return d.ResponseWriter }

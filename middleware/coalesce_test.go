@@ -114,13 +114,13 @@ func TestReplayAfterStore(t *testing.T) {
 	h := c.Handler(Policy{TTL: time.Minute})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		calls++
 		_, _ = io.WriteString(w, "body")
-	})).(*handler)
+	})).(*route)
 	late := func() (x exchange, w *httptest.ResponseRecorder) {
 		w = httptest.NewRecorder()
 		r := httptest.NewRequest("GET", "/", nil)
-		x = exchange{handler: h, w: w, r: r, began: c.store.Now(), reason: "uri-miss"}
-		x.q.key = h.key(r)
-		x.hash = x.q.key.hash(c.seed)
+		x = exchange{route: h, w: w, r: r, began: c.store.Now(), reason: "uri-miss"}
+		x.key = h.rules.Of(r)
+		x.hash = x.key.Hash(c.seed)
 		return x, w
 	}
 	x, first := late()

@@ -2,183 +2,132 @@ package middleware
 
 import (
 	"net/http"
-	"sync/atomic"
 
 	"github.com/freshet-go/freshet/internal/engine"
 	"github.com/freshet-go/freshet/internal/rfc9111"
+	"github.com/freshet-go/freshet/middleware/internal/key"
 )
 
-// A handler is one mounted route.
-type handler struct {
-	cache   *Cache
-	policy  Policy
-	next    http.Handler
-	metrics *routeMetrics // nil if the policy has no name
-
-	directed      bool // the Cache-Control of requests counts
-	byCookie      bool // the key has all of Cookie
-	byCredentials bool // the key has all of Authorization
-	outbound      bool // of a Transport
-
-	waiting atomic.Int64 // requests that wait for the header of another one's run
-}
-
-// An exchange is one request on its way through the cache.
+// An exchange is one client's request on its way through the cache, and nothing
+// of the run that may answer it.
 type exchange struct {
-	*handler
+	*route
 	w     http.ResponseWriter
 	r     *http.Request
 	began engine.Instant
 
-	q      lookup
-	hash   uint64                // of q
-	old    *engine.Entry[object] // a response that cannot be sent as it is, or nil
-	strict bool                  // the client wants no response that the origin has not confirmed for it
-	soft   bool                  // a run that takes longer than SoftTimeout is answered from old
-	reason string                // why nothing could be used: a parameter fwd of RFC 9211
-	alone  bool                  // it waited for a run whose response is not for it
+	key     key.Key
+	hash    uint64      // of key
+	variant key.Variant // by the rule of the key's responses, if there is one
+
+	old    *entry // a response that cannot be sent as it is, or nil
+	strict bool   // the client wants no response that the origin has not confirmed for it
+	behind bool   // a run is begun for what is served stale, and not for the client
+	reason string // why nothing could be used: a parameter fwd of RFC 9211
+	alone  bool   // it waited for a run whose response is not for it
 
 	// forwarded is the Cache-Status of an answer from the store that is no
 	// hit, since the request went forward.
 	forwarded string
-
-	// asked is the request's own key, if what is looked for is a normal form
-	// of it: see search.
-	asked *key
-
-	outdated int // runs waited for in vain, since they began before a purge
 }
 
-// ServeHTTP answers from the store if it can. This is the path of a hit:
-// nothing here allocates.
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := h.cache
-	x := exchange{handler: h, w: w, r: r, began: c.store.Now(), reason: "uri-miss"}
-	switch why := bypass(r); {
-	case c.closed.Load():
-		x.pass("bypass", reasonClosed)
-		return
-	case why == reasonMethod:
-		x.modify()
-		return
-	case why != "":
-		x.pass("bypass", why)
-		return
+// find looks for what is stored for the request. Why is set where it cannot be
+// told apart from others.
+func (x *exchange) find() (e *entry, why string) {
+	e, x.variant, why = x.cache.find(x.hash, &x.key, x.r.Header)
+	if !x.variant.IsZero() || why != "" {
+		x.reason = "vary-miss"
 	}
-	x.q.key.set(r, &h.policy, h.outbound)
-	x.hash = x.q.key.hash(c.seed)
-	e := c.store.Get(x.hash, x.q)
-	if e == nil {
-		e = x.search()
-	}
-	if e != nil && e.Value.variants != nil {
-		e = x.variant(&e.Value)
-	}
-	switch {
-	case h.directed && r.Header["Cache-Control"] != nil:
-		x.direct(e)
-	case e == nil:
-		x.miss()
-	default:
-		x.serve(e, e.State(x.began))
-	}
+	return e, why
 }
 
-// serve answers with e as far as its state allows.
-func (x *exchange) serve(e *engine.Entry[object], state engine.State) {
-	o := &e.Value
-	if o.response == nil {
-		x.serveUnshared(e, state)
+// state returns the state in which e can answer the request.
+func (x *exchange) nested(flight string) bool {
+	r, _ := x.r.Context().Value(runsOf{x.cache}).(*runs)
+	for r != nil && r.flight != flight {
+		r = r.outer
+	}
+	return r != nil
+}
+
+// flight names the flight of the request.
+func (x *exchange) flight() string { return flightName(&x.key, x.variant, x.r.Method) }
+
+func flightName(k *key.Key, v key.Variant, method string) string {
+	name := k.String() + v.String()
+	if method == http.MethodHead {
+		name += "\x00HEAD"
+	}
+	return name
+}
+
+// inRun reports whether the request comes from a run of the cache, which nearly
+// none does: no name is made to find out.
+func (x *exchange) inRun() bool { return x.r.Context().Value(runsOf{x.cache}) != nil }
+
+// count books one answered request.
+func (x *exchange) count(m *routeMetrics, o outcome) {
+	if m == nil {
+		m = x.of(x.r)
+	}
+	m.requests[o].Update(x.cache.store.Now().Sub(x.began))
+}
+
+// pass runs the handler for this request alone, untouched.
+func (x *exchange) pass(fwd, why string) {
+	if why != "" {
+		x.cache.metrics.notReused(why)
+	}
+	x.tell(fwd, why)
+	x.passTo(x.w)
+}
+
+// tell says in Cache-Status that the request went forward.
+func (x *exchange) tell(fwd, why string) {
+	if x.policy.HideStatus {
 		return
 	}
-	if why := o.excludes(x.r.Header); why != "" {
-		x.pass("bypass", why)
-		return
+	status := "freshet; fwd=" + fwd
+	if x.alone {
+		status += "; collapsed=?0"
 	}
-	switch state {
-	case engine.Fresh:
-		x.write(e, x.began)
-		x.countHit(o, outcomeHit)
-	case engine.StaleWhileRevalidate:
-		if x.nested() {
-			x.next.ServeHTTP(x.w, x.r)
-			return
-		}
-		if e.BeginRefresh(x.began) { // not while one is under way or has just failed
-			x.refresh(e)
-		}
-		x.write(e, x.began)
-		x.countHit(o, outcomeStale)
-	case engine.StaleIfError:
-		x.old, x.reason = e, "stale"
-		if e.Backoff(x.began) {
-			x.write(e, x.began)
-			x.countHit(o, outcomeStale)
-			return
-		}
-		x.miss()
-	default:
-		x.old, x.reason = e, "stale"
-		x.miss()
+	if why != "" {
+		status += "; detail=" + why
 	}
+	h := x.w.Header()
+	h["Cache-Status"] = append(h["Cache-Status"], status)
 }
 
-// excludes returns why a request is not to be answered although nothing in its
-// key says so, or "".
-func (s sharing) excludes(h http.Header) string {
-	switch {
-	case s.anonymous && h["Authorization"] != nil:
-		return reasonAuthorization
-	case s.byPolicy && h["Cookie"] != nil:
-		return reasonCookie
-	}
-	return ""
+func (x *exchange) passTo(w http.ResponseWriter) {
+	// Deferred, since a handler may panic. The route's pattern may become
+	// known only while the handler runs.
+	defer func() {
+		m := x.of(x.r)
+		m.origin.Inc()
+		x.count(m, outcomePass)
+	}()
+	x.next.ServeHTTP(w, x.r)
 }
 
-// serveUnshared goes on where it is known that responses are not shared. The
-// knowledge is for some time checked by one request after the other, while the
-// others do not wait for what it finds.
-func (x *exchange) serveUnshared(e *engine.Entry[object], state engine.State) {
-	why := e.Value.private
-	switch {
-	case why == reasonCookie && x.r.Header["Cookie"] == nil,
-		why == reasonAuthorization && x.r.Header["Authorization"] == nil:
-		x.miss() // the responses that are not shared are those to requests with it
-	case state == engine.Fresh:
-		x.pass(x.reason, why)
-	case state == engine.StaleWhileRevalidate && !e.BeginRefresh(x.began):
-		x.pass(x.reason, why)
-	case state == engine.StaleWhileRevalidate:
-		defer e.EndRefresh()
-		x.miss()
-	default:
-		x.miss()
+// fail answers with an error of the cache's own.
+func (x *exchange) fail(m *routeMetrics, status int, why string) {
+	h := x.w.Header()
+	h.Set("Cache-Control", "no-store")
+	if !x.policy.HideStatus {
+		h["Cache-Status"] = append(h["Cache-Status"], "freshet; fwd="+x.reason+"; detail="+why)
 	}
-}
-
-// variant goes on from the object of a key to that of the request's variant.
-func (x *exchange) variant(o *object) *engine.Entry[object] {
-	v := o.variants.find(x.r.Header)
-	if v == nil {
-		v = o.variants.add(x.r.Header, func(known *variant) bool {
-			return x.cache.store.Get(known.hash, lookup{variant: known}) != nil
-		})
+	http.Error(x.w, http.StatusText(status), status)
+	how := outcomeError
+	if status == http.StatusServiceUnavailable {
+		how = outcomeRefused
 	}
-	x.reason = "vary-miss"
-	x.q.variant = v
-	if v == nil { // too many
-		return &engine.Entry[object]{
-			Value: object{private: reasonVariants},
-			Times: engine.Times{FreshUntil: x.began + 1},
-		}
-	}
-	x.hash = v.hash
-	return x.cache.store.Get(v.hash, lookup{variant: v})
+	x.count(m, how)
 }
 
 // bypass returns why nothing can be shared between this request and others,
 // or "".
 func bypass(r *http.Request) string {
+	h := r.Header
 	switch {
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		return reasonMethod
@@ -187,14 +136,21 @@ func bypass(r *http.Request) string {
 		// middleware like chi's RequestSize wraps it in any case. Runs that
 		// are shared get no body at all.
 		return reasonBody
-	case r.Header["Upgrade"] != nil:
-		return reasonUpgrade
-	case r.Header["Connection"] != nil && rfc9111.ConnectionHides(r.Header):
-		// A handler that is a proxy takes the field away (RFC 9110 7.6.1), and
-		// its origin answers as if it had not been there. The key says that it
-		// was. To take it away here is no cure: middleware outside may have
-		// acted on it.
-		return reasonConnection
+	case h["Connection"] != nil:
+		if rfc9111.Upgrades(h) {
+			return reasonUpgrade
+		}
+		if rfc9111.ConnectionHides(h) {
+			// A handler that is a proxy takes the field away (RFC 9110 7.6.1),
+			// and its origin answers as if it had not been there. The key says
+			// that it was. To take it away here is no cure: middleware outside
+			// may have acted on it.
+			return reasonConnection
+		}
 	}
 	return ""
+}
+
+func conditional(h http.Header) bool {
+	return h["If-None-Match"] != nil || h["If-Modified-Since"] != nil
 }

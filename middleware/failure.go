@@ -8,6 +8,8 @@ import (
 
 	"github.com/freshet-go/freshet/cachefetch"
 	"github.com/freshet-go/freshet/internal/limit"
+	"github.com/freshet-go/freshet/middleware/internal/fill"
+	"github.com/freshet-go/freshet/middleware/internal/stored"
 )
 
 // Fail answers a request whose handler got err from an upstream, and returns
@@ -49,18 +51,23 @@ type failure struct {
 // answer writes f. If w leads to the recorder of a run, that is told, so that
 // the answer is not taken for the handler's.
 func (f failure) answer(w http.ResponseWriter) {
-	if rec := recorderOf(w); rec != nil && !rec.wroteHeader {
-		rec.failure = f
+	if rec := recorderOf(w); rec != nil {
+		rec.Announce(f.head(), &verdict{failure: f})
 	}
 	h := w.Header()
 	for name := range h { // what the handler had prepared for its response
-		if describesContent(name) || name == "Etag" || name == "Last-Modified" || name == "Expires" {
+		if stored.DescribesContent(name) || name == "Etag" || name == "Last-Modified" || name == "Expires" {
 			delete(h, name)
 		}
 	}
 	h.Set("Cache-Control", "no-store")
 	f.setRetryAfter(h)
 	http.Error(w, http.StatusText(f.status), f.status)
+}
+
+// head is what a run that ends in f says of itself.
+func (f failure) head() fill.Head {
+	return fill.Head{Status: f.status, Kind: fill.Instead, Length: -1, Reason: reasonError}
 }
 
 func (f failure) setRetryAfter(h http.Header) {
@@ -72,10 +79,10 @@ func (f failure) setRetryAfter(h http.Header) {
 
 // recorderOf looks behind the wrappers that other middleware puts around a
 // ResponseWriter, as http.ResponseController does.
-func recorderOf(w http.ResponseWriter) *recorder {
+func recorderOf(w http.ResponseWriter) *fill.Recorder[*verdict] {
 	for {
 		switch x := w.(type) {
-		case *recorder:
+		case *fill.Recorder[*verdict]:
 			return x
 		case interface{ Unwrap() http.ResponseWriter }:
 			w = x.Unwrap()

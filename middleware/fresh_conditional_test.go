@@ -53,7 +53,7 @@ func TestFreshHead(t *testing.T) {
 		o := &freshOrigin{header: freshControl("max-age=60")}
 		h := newCache(t, Options{}).Handler(Policy{})(o)
 		head := func() *httptest.ResponseRecorder { return keysServe(h, httptest.NewRequest("HEAD", "/", nil)) }
-		freshWant(t, head(), 200, "call 1", "freshet; fwd=uri-miss; detail=method")
+		freshWant(t, head(), 200, "", "freshet; fwd=uri-miss; detail=method")
 		freshWant(t, get(h, "/"), 200, "call 2", "freshet; fwd=uri-miss; stored; ttl=60")
 		w := head()
 		freshWant(t, w, 200, "", "freshet; hit; ttl=60")

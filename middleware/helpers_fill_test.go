@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"context"
 	"io"
 	"log"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"testing"
+	"time"
 )
 
 // silent swallows what tests make fail.
@@ -51,4 +53,11 @@ func raised(do func()) (value any) {
 	defer func() { value = recover() }()
 	do()
 	return nil
+}
+
+// leaving returns the context of a client that leaves after d.
+func leaving(t testing.TB, d time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(d, cancel)
+	return ctx, cancel
 }

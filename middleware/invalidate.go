@@ -7,6 +7,7 @@ import (
 
 	"github.com/freshet-go/freshet/internal/engine"
 	"github.com/freshet-go/freshet/internal/rfc9111"
+	"github.com/freshet-go/freshet/middleware/internal/key"
 )
 
 // modify runs the handler for a request whose method may change something. If
@@ -14,130 +15,99 @@ import (
 // 4.4), and is gone before the client knows that it has succeeded.
 func (x exchange) modify() {
 	x.tell("method", "")
-	outer := outsideOf(x.w.Header())
-	outer.enter(x.w.Header())
-	w := &watcher{ResponseWriter: x.w}
-	w.seen = func(status int, h http.Header) {
-		if !rfc9111.Invalidates(x.r.Method, status) {
+	// Before the handler: it may rewrite the request.
+	method, asked := x.r.Method, *x.r
+	target, located := targetOf(&asked)
+	own := x.rules.Of(&asked)
+	destination := asked.Header.Get("Destination")
+	w := &watcher{ResponseWriter: x.w, seen: func(status int, h http.Header) {
+		if !rfc9111.Invalidates(method, status) {
 			return
 		}
-		x.invalidate(h)
-		if x.r.Method == http.MethodPost && h["Content-Location"] != nil {
-			w.kept = x.capture(status, x.arrived(h, outer, x.r.Header))
+		x.cache.removeKey(own)
+		for _, group := range rfc9111.Groups(h["Cache-Group-Invalidation"]) { // RFC 9875 3
+			x.cache.store.PurgeTag(groupTag(&own, group), engine.Hard)
 		}
-	}
-	complete := false
-	defer func() {
-		if w.kept == nil {
+		if !located {
 			return
 		}
-		for name := range w.Header() {
-			complete = complete && !strings.HasPrefix(name, http.TrailerPrefix)
+		x.cache.removeURL(target, x.rules.Outbound)
+		for _, raw := range rfc9111.InvalidationTargets(target, method, destination, h) {
+			if u, err := url.Parse(raw); err == nil {
+				x.cache.removeURL(u, x.rules.Outbound)
+				x.cache.removeKey(x.keyOf(&asked, target, u))
+			}
 		}
-		w.kept.store(complete)
-	}()
-	x.passWith(w, x.r)
+	}}
+	x.passTo(w)
 	w.finish()
-	complete = true
 }
 
-// invalidate removes what is stored for the URL of the request, and for those
-// that its response names, if they are of the same origin.
-func (x *exchange) invalidate(response http.Header) {
-	x.invalidateKey(x.key(x.r))
-	k := x.key(x.r)
-	for _, group := range rfc9111.Groups(response["Cache-Group-Invalidation"]) { // RFC 9875 3
-		x.cache.store.PurgeTag(k.groupTag(group), engine.Hard)
-	}
-	if response["Location"] == nil && response["Content-Location"] == nil {
-		return
-	}
-	target, ok := x.target()
-	if !ok {
-		return
-	}
-	for _, raw := range rfc9111.InvalidationTargets(target, response) {
-		if u, err := url.Parse(raw); err == nil {
-			x.invalidateKey(x.keyOf(target, u))
-		}
-	}
-}
-
-// invalidateKey removes what is stored under k and for equivalent queries,
-// whatever the header fields in it, and all that shares a group with it (RFC 9875 2.2.1).
-func (x *exchange) invalidateKey(k key) {
-	c := x.cache
-	c.removing()
-	for _, k := range c.equivalents(k) {
-		if len(x.policy.Headers) > 0 {
-			for _, tag := range k.urlTags() {
-				c.store.PurgeTag(tag, engine.Hard)
-			}
-		}
-		for _, tag := range c.remove(k) {
-			if isGroupTag(tag) {
-				c.store.PurgeTag(tag, engine.Hard)
-			}
-		}
-	}
-}
-
-// target returns the URL that the client asked for. It is not that of the
+// targetOf returns the URL that a client asked for. It is not that of the
 // request where middleware has cut something off it.
-func (x *exchange) target() (*url.URL, bool) {
-	u := *x.r.URL
-	if x.r.RequestURI != "" {
-		parsed, err := url.ParseRequestURI(x.r.RequestURI)
+func targetOf(r *http.Request) (*url.URL, bool) {
+	u := *r.URL
+	if r.RequestURI != "" {
+		parsed, err := url.ParseRequestURI(r.RequestURI)
 		if err != nil {
 			return nil, false
 		}
 		u = *parsed
 	}
-	u.Scheme, u.Host = "http", x.r.Host
-	if x.r.TLS != nil {
+	u.Scheme, u.Host = "http", r.Host
+	if r.TLS != nil {
 		u.Scheme = "https"
 	}
 	return &u, true
 }
 
-// keyOf returns the key of a request like this one for another URL of its
-// origin, as the cache would see it.
-func (x *exchange) keyOf(target, u *url.URL) key {
-	r := *x.r
-	r.URL = &url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}
-	r.RequestURI = u.RequestURI()
-	if cut, ok := strings.CutSuffix(target.Path, x.r.URL.Path); ok { // as http.StripPrefix does
-		r.URL.Path = strings.TrimPrefix(u.Path, cut)
-		r.URL.RawPath = strings.TrimPrefix(u.RawPath, cut)
+// keyOf returns the key of a request like r for another URL of its origin, as
+// the cache would see it.
+func (t *route) keyOf(r *http.Request, target, u *url.URL) key.Key {
+	to := *r
+	to.URL = &url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: u.RawQuery}
+	to.RequestURI = u.RequestURI()
+	if cut, ok := strings.CutSuffix(target.Path, r.URL.Path); ok { // as http.StripPrefix does
+		to.URL.Path = strings.TrimPrefix(u.Path, cut)
+		to.URL.RawPath = strings.TrimPrefix(u.RawPath, cut)
 	}
-	return x.key(&r)
+	return t.rules.Of(&to)
 }
 
-// remove removes what is stored under k itself, and returns its tags. Unlike
-// purges by name, which make each later hit look at the marks once, it costs
-// others nothing, however often it comes.
-func (c *Cache) remove(k key) (tags []string) {
-	hash := k.hash(c.seed)
-	flight := k.string()
-	c.flights.Doom(flightHash(c.seed, flight), flight)
-	q := lookup{key: k}
-	e := c.store.Get(hash, q)
-	c.store.Delete(hash, q)
+// removeKey removes what is stored under k, with all variants, and what shares a
+// group with it (RFC 9875 2.2.1). Unlike purges by name, which make each later
+// hit look at the marks once, it costs others nothing, however often it comes.
+func (c *Cache) removeKey(k key.Key) {
+	hash, name := k.Hash(c.seed), k.String()
+	c.flights.DoomAll(hash, func(flight string) bool { return strings.HasPrefix(flight, name) })
+	e := c.store.Peek(hash, lookup{key: k})
+	c.store.Delete(hash, lookup{key: k})
 	if e == nil {
-		return nil
+		return
 	}
-	if e.Value.variants == nil {
-		return e.Tags
+	tags := e.Tags
+	if e.Value.rule != nil {
+		tags = append(tags[:len(tags):len(tags)], e.Value.rule.tags(c.variantAt(&k))...)
 	}
-	// Without the entry above none of these can be found by a new request;
-	// what fills for them is still to be kept from bringing it back.
-	for _, v := range e.Value.variants.all() {
-		f := variantFlight(flight, v)
-		c.flights.Doom(flightHash(c.seed, f), f)
-		if e := c.store.Get(v.hash, lookup{variant: v}); e != nil {
-			tags = append(tags, e.Tags...)
+	for _, tag := range tags {
+		if isGroupTag(tag) {
+			c.store.PurgeTag(tag, engine.Hard)
 		}
-		c.store.Delete(v.hash, lookup{variant: v})
 	}
-	return tags
+}
+
+// removeURL removes what is stored for a URL, however it was spelled by those
+// who asked for it, and whatever of it is part of the key by the rules of the
+// route. Most keys are spelled as their name is, and are removed by key.
+func (c *Cache) removeURL(u *url.URL, outbound bool) {
+	for _, q := range c.mountedQueries() {
+		name := key.NameOf(u).Under(&q)
+		for _, k := range name.Ordinary() {
+			k.Outbound = outbound
+			c.removeKey(k)
+		}
+		if tag := name.Tag(c.seed); c.odd.has(tag) {
+			c.store.PurgeTag(tag, engine.Hard)
+		}
+	}
 }

@@ -71,7 +71,8 @@ func TestInvalidate(t *testing.T) {
 		{"Location", "POST", "/form", 303, http.Header{"Location": {"/b"}}, "b"},
 		{"Content-Location", "POST", "/a", 200, http.Header{"Content-Location": {"http://example.com/b"}}, "ab"},
 		{"both", "POST", "/a", 200, http.Header{"Location": {"b"}, "Content-Location": {"c"}}, "abc"},
-		{"another origin", "POST", "/a", 200, http.Header{"Location": {"http://example.org/b"}, "Content-Location": {"https://example.com/c"}}, "a"},
+		{"another origin", "POST", "/a", 200, http.Header{"Location": {"http://example.org/b"}, "Content-Location": {"http://example.com:8080/c"}}, "a"},
+		{"TLS ends in front of the service", "POST", "/a", 200, http.Header{"Content-Location": {"https://example.com/c"}}, "ac"},
 		{"failed", "POST", "/form", 422, http.Header{"Location": {"/b"}}, ""},
 	} {
 		t.Run(row.name, func(t *testing.T) {

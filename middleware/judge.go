@@ -9,128 +9,200 @@ import (
 
 	"github.com/freshet-go/freshet/internal/engine"
 	"github.com/freshet-go/freshet/internal/rfc9111"
+	"github.com/freshet-go/freshet/middleware/internal/fill"
+	"github.com/freshet-go/freshet/middleware/internal/key"
+	"github.com/freshet-go/freshet/middleware/internal/stored"
 )
 
-// decide is the verdict on a response, as known at its header.
-func (x *exchange) decide(f *fill, status int, h http.Header) verdict {
-	a := x.arrived(h, f.around, f.asked)
-	if status == http.StatusNotModified && f.whole != nil {
-		return x.freshen(a)
-	}
-	v := verdict{status: status, length: a.length()}
-	if x.old != nil && serverError(status) && x.keepOld(a.now) {
-		v.failed = true
-		return v
-	}
-	x.judge(&v, a)
-	return v
+// A verdict says what a response is to others, as known at its header.
+type verdict struct {
+	draft     stored.Draft
+	forwarded int            // the handler's status if that is another one: of a 304 to the cache
+	personal  []stored.Field // for the client that asked, and nobody else
+	header    http.Header    // of the fields for everyone
+
+	sharing
+	vary    []string
+	tags    []string      // without those of the URL
+	age     time.Duration // initial age
+	times   engine.Times  // counted from the header
+	failure failure       // in place of a response
+	around  *outside      // the response header before the handler got it
+}
+
+// A judge decides what responses to the requests of a route are to others. It
+// is a value: what it is asked about, it is given.
+type judge struct {
+	*route
+	asked *http.Request // as the handler got it, but with all of its fields
+	began engine.Instant
 }
 
 // An arrival is a response header as it came from the handler.
 type arrival struct {
-	method string
-	asked  http.Header // of the request
-	fields []field     // what the handler set, canonical, with a Date
-	around outside     // what was set outside of the cache,
-	left   http.Header // and what of it the handler left as it was
+	status int
+	fields []stored.Field // what the handler set, canonical, with a Date
+	left   http.Header    // what was set outside of the cache, and left as it was
 	date   time.Time
 	now    engine.Instant
 	wall   time.Time
 }
 
-// arrived takes down a response header to a request with the fields asked.
-// Before the handler got it, it had those of around.
-func (x *exchange) arrived(h http.Header, around outside, asked http.Header) *arrival {
-	a := &arrival{method: http.MethodGet, asked: asked, around: around, now: x.cache.store.Now(), wall: time.Now()}
-	a.fields, a.left = around.divide(rfc9111.Canonicalise(h))
+// arrived takes down a response header. Before the handler got it, it had the
+// fields of o.
+func (j *judge) arrived(status int, h http.Header, o *outside) *arrival {
+	a := &arrival{status: status, now: j.cache.store.Now(), wall: time.Now()}
+	a.fields, a.left = o.divide(rfc9111.Canonicalise(h))
 	var ok bool
-	if a.date, ok = rfc9111.DateField(headerOf(a.fields), "Date", a.wall); !ok { // a handler that sets none, as is normal in chi
+	if a.date, ok = rfc9111.DateField(stored.HeaderOf(a.fields), "Date", a.wall); !ok { // a handler that sets none, as is normal in chi
 		a.date = a.wall
-		a.fields = slices.DeleteFunc(a.fields, func(f field) bool { return f.name == "Date" })
-		a.fields = append(a.fields, field{name: "Date", values: []string{a.wall.UTC().Format(http.TimeFormat)}})
+		a.fields = slices.DeleteFunc(a.fields, func(f stored.Field) bool { return f.Name == "Date" })
+		a.fields = append(a.fields, stored.Field{Name: "Date", Values: []string{a.wall.UTC().Format(http.TimeFormat)}})
 	}
 	return a
 }
 
 // length is the Content-Length that the handler declared, or -1.
-func (a *arrival) length() int64 {
-	if n, err := strconv.ParseInt(headerOf(a.fields).Get("Content-Length"), 10, 64); err == nil && n >= 0 {
+func (a *arrival) length() int64 { return lengthOf(stored.HeaderOf(a.fields)) }
+
+func lengthOf(h http.Header) int64 {
+	if n, err := strconv.ParseInt(h.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
 		return n
 	}
 	return -1
 }
 
-// keepOld reports whether the old response is to be used, or kept, when the
-// handler fails: if it has not been purged meanwhile, inside stale-if-error, and, by a run behind it, as long as it
-// is served anyway.
-func (x *exchange) keepOld(now engine.Instant) bool {
-	return !x.strict && x.cache.store.Holds(x.old) && (x.old.Usable(now) || x.old.State(now) == engine.StaleWhileRevalidate)
-}
-
-// judge says whether v may be shared, for how long, and with which fields. All
-// that the client is sent counts: what the handler has set, merged into what was
-// stored if it has set a 304, and what it has left of the fields set outside.
-func (x *exchange) judge(v *verdict, a *arrival) {
-	header := a.around.around(a.fields, a.left)
-	cc, targeted := rfc9111.ResponseControl(header, x.policy.TargetedFields)
+// judge says whose a response is, for how long, and with which fields. All that
+// the client is sent counts: what the handler has set, and what it has left of
+// the fields set outside.
+func (j *judge) judge(a *arrival) (fill.Head, *verdict) {
+	header := around(a.fields, a.left)
+	cc, targeted := rfc9111.ResponseControl(header, j.policy.TargetedFields)
 	if targeted {
 		delete(header, "Expires") // RFC 9213 2.2
 	}
+	head := fill.Head{Status: a.status, Length: a.length(), Kind: fill.Shared}
+	v := &verdict{draft: stored.Draft{Status: a.status}}
 	ageValue, _ := rfc9111.ParseAge(header["Age"])
-	v.age = rfc9111.InitialAge(ageValue, a.date, a.wall.Add(-a.now.Sub(x.began)), a.wall)
+	v.age = rfc9111.InitialAge(ageValue, a.date, a.wall.Add(-a.now.Sub(j.began)), a.wall)
 	fresh := rfc9111.Lifetime(header, cc, a.date, a.wall)
 	lifetime := fresh.Lifetime - v.age
 	if !fresh.Explicit {
-		lifetime = min(x.assumed(v, header, cc, a), rfc9111.MaxDelta) // so that sums do not overflow
+		lifetime = min(j.assumed(a, header, cc, v.age), rfc9111.MaxDelta) // so that sums do not overflow
 	}
-	windows := rfc9111.StaleWindows{WhileRevalidate: x.policy.StaleWhileRevalidate, IfError: x.policy.StaleIfError}
-	cookies := a.asked["Cookie"] != nil && !x.byCookie
+	windows := rfc9111.StaleWindows{WhileRevalidate: j.policy.StaleWhileRevalidate, IfError: j.policy.StaleIfError}
+	v.sharing = sharing{
+		byPolicy:  !fresh.Explicit,
+		anonymous: !rfc9111.AllowsAuthorization(cc) && !j.byToken,
+		noStale:   rfc9111.StaleForbidden(cc),
+	}
+	excluded := ""
+	switch {
+	case fresh.Explicit || lifetime <= 0:
+	case header["Set-Cookie"] != nil && !j.storesCookies():
+		// An origin that keeps the cookie to itself, by no-cache="Set-Cookie",
+		// has not said that the page is for everyone.
+		excluded = string(rfc9111.ReasonSetCookie)
+	default:
+		excluded = j.excludes(&sharing{byPolicy: true}, j.asked)
+	}
 	reason := rfc9111.Store(rfc9111.StoreInput{
-		Method:      a.method,
-		Request:     a.asked,
-		Status:      v.status,
-		LocatesSelf: a.method == http.MethodPost, // else it is not asked
-		Header:      header,
-		Control:     cc,
-		Freshness:   fresh,
-		Age:         v.age,
-		HasTTL:      lifetime > 0 && !cookies,
-		Stale:       windows,
+		Method:    http.MethodGet,
+		Request:   j.asked.Header,
+		Status:    a.status,
+		Header:    header,
+		Control:   cc,
+		Freshness: fresh,
+		Age:       v.age,
+		HasTTL:    lifetime > 0 && excluded == "",
+		Stale:     windows,
 
-		AllowSetCookie:     x.policy.SetCookie == StripSetCookie || x.policy.SetCookie == StoreSetCookie,
-		AllowAuthorization: x.byCredentials,
+		AllowSetCookie:     j.storesCookies(),
+		AllowAuthorization: j.byToken,
 	})
 	vary, _ := rfc9111.VaryFields(header)
-	v.vary = union(vary, unkeyed(a.asked))
+	v.vary = key.Union(vary, unkeyed(j.asked.Header))
+	v.vary = key.Union(v.vary, implied(header))
 	switch {
-	case reason == rfc9111.ReasonNoFreshness && lifetime > 0:
-		v.private = reasonCookie
+	case reason == rfc9111.ReasonNoFreshness && excluded != "":
+		head.Reason = excluded
 	case reason != rfc9111.Storable:
-		v.private = string(reason)
+		head.Reason = string(reason)
+	case a.left["Set-Cookie"] != nil: // whatever the policy says of the handler's
+		head.Reason = string(rfc9111.ReasonSetCookie)
 	case slices.Contains(vary, "X-Forwarded-For"):
 		// A proxy behind the cache makes it anew of the client's address, which
 		// no key has: what the request says of it is not what the origin saw.
-		v.private = string(rfc9111.ReasonVaryStar)
+		head.Reason = string(rfc9111.ReasonVaryStar)
 	case eventStream(header.Get("Content-Type")):
-		v.private = reasonEventStream
+		head.Reason = reasonEventStream
 	}
-	v.shared = v.private == ""
-	v.untyped = !x.outbound && header["Content-Type"] == nil && header.Get("Content-Encoding") == ""
-	v.upstream = headerOf(a.fields)["Cache-Status"]
+	if head.Reason != "" && !j.forWaiting(a, header, cc, fresh, reason) {
+		head.Kind = fill.Private
+	}
+	j.draw(v, a, header, cc)
+	v.time(a.now, cc, lifetime, windows)
+	return head, v
+}
+
+func (j *judge) storesCookies() bool {
+	return j.policy.SetCookie == StripSetCookie || j.policy.SetCookie == StoreSetCookie
+}
+
+// forWaiting reports whether a response that is not stored is all the same for
+// those who have waited for it and meet the same conditions: they would get it
+// if they asked now, or one like it.
+func (j *judge) forWaiting(a *arrival, header http.Header, cc rfc9111.CacheControl, fresh rfc9111.Freshness, reason rfc9111.Reason) bool {
+	if cc.NoStore || cc.Private || len(cc.PrivateFields) > 0 || header["Set-Cookie"] != nil || header["Set-Cookie2"] != nil {
+		return false
+	}
+	if _, star := rfc9111.VaryFields(header); star || header["Trailer"] != nil {
+		return false
+	}
+	switch {
+	case reason == rfc9111.ReasonExpired:
+		// By the time that the handler took, and not by the response's own word.
+		age, _ := rfc9111.ParseAge(header["Age"])
+		return fresh.Lifetime > age
+	case a.status >= 500:
+		return j.plain(j.asked)
+	}
+	return false
+}
+
+// draw sorts the fields into those of everyone and those of the client that
+// asked, and leaves out those of a connection. Age is made anew for each
+// answer, and Cache-Status is added to.
+func (j *judge) draw(v *verdict, a *arrival, header http.Header, cc rfc9111.CacheControl) {
 	personal := rfc9111.StripFields(cc)
-	if x.policy.SetCookie == StripSetCookie {
+	if j.policy.SetCookie == StripSetCookie {
 		personal = append(personal, "Set-Cookie", "Set-Cookie2")
 	}
-	v.divide(a.fields, personal)
-	if v.shared {
-		v.tags = x.tags(v)
-		v.search = x.searchOf(v.header["No-Vary-Search"])
+	v.header = stored.HeaderOf(a.fields)
+	v.draft.Upstream = v.header["Cache-Status"]
+	v.draft.Unsized = a.length() < 0
+	v.draft.Untyped = !j.rules.Outbound && v.header["Content-Type"] == nil && header.Get("Content-Encoding") == ""
+	v.draft.InitialAge = v.age
+	rfc9111.StripConnection(v.header)
+	delete(v.header, "Age")
+	delete(v.header, "Cache-Status")
+	v.draft.Fields = make([]stored.Field, 0, len(a.fields))
+	for _, f := range a.fields {
+		switch {
+		case f.Mode != stored.Remove && v.header[f.Name] == nil:
+		case slices.Contains(personal, f.Name):
+			v.personal = append(v.personal, f)
+			delete(v.header, f.Name)
+		default:
+			v.draft.Fields = append(v.draft.Fields, f)
+		}
 	}
-	v.sharing = sharing{
-		byPolicy:  !fresh.Explicit && !x.byCookie,
-		anonymous: !rfc9111.AllowsAuthorization(cc) && !x.byCredentials,
-		noStale:   rfc9111.StaleForbidden(cc),
-	}
+	v.tags = rfc9111.SurrogateKeys(header)
+}
+
+// time sets for how long the response may be used, counted from when its header
+// came, however long its body takes.
+func (v *verdict) time(now engine.Instant, cc rfc9111.CacheControl, lifetime time.Duration, windows rfc9111.StaleWindows) {
 	if cc.NoCache {
 		lifetime = 0 // 5.2.2.4: validated on every use
 	}
@@ -143,70 +215,100 @@ func (x *exchange) judge(v *verdict, a *arrival) {
 	if rfc9111.HasValidator(v.header) {
 		keep = keepFor
 	}
-	v.times = func(now engine.Instant) engine.Times {
-		return engine.NewTimes(now, lifetime, windows.WhileRevalidate, windows.IfError).Keep(keep)
+	v.times = engine.NewTimes(now, lifetime, windows.WhileRevalidate, windows.IfError).Keep(keep)
+}
+
+// keepFor is how long a response with a validator is kept after it must not be
+// served any more: to be asked about is cheaper than to be made again.
+const keepFor = time.Hour
+
+// implied returns the request fields by which a response plainly varies, though
+// its Vary may not say so: a coding is chosen by Accept-Encoding, and an answer
+// that allows one origin is made for that origin.
+func implied(header http.Header) []string {
+	var fields []string
+	if coding := header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		fields = append(fields, "Accept-Encoding")
 	}
-}
-
-// divide sorts the fields into those of everyone and those of the client that
-// asked, and leaves out those of a connection. Age is made anew for each
-// answer, and Cache-Status is added to.
-func (v *verdict) divide(fields []field, personal []string) {
-	v.header = headerOf(fields)
-	rfc9111.StripConnection(v.header)
-	delete(v.header, "Age")
-	delete(v.header, "Cache-Status")
-	v.fields = make([]field, 0, len(fields))
-	for _, f := range fields {
-		switch {
-		case f.values != nil && v.header[f.name] == nil:
-		case slices.Contains(personal, f.name):
-			v.personal = append(v.personal, f)
-			delete(v.header, f.name)
-		default:
-			v.fields = append(v.fields, f)
-		}
+	if origin := header.Get("Access-Control-Allow-Origin"); origin != "" && origin != "*" {
+		fields = append(fields, "Origin")
 	}
-}
-
-// rewriters are request fields that change what a handler takes for the URL,
-// the client's scheme or the method, and that nobody names in Vary.
-var rewriters = []string{
-	"Forwarded", "Front-End-Https", "X-Forwarded", "X-Forwarded-Host", "X-Forwarded-Path", "X-Forwarded-Port", "X-Forwarded-Prefix",
-	"X-Forwarded-Proto", "X-Forwarded-Protocol", "X-Forwarded-Scheme", "X-Forwarded-Server", "X-Forwarded-Ssl", "X-Forwarded-Uri",
-	"X-Host", "X-Http-Host-Override", "X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Original-Host",
-	"X-Original-Uri", "X-Original-Url", "X-Proto", "X-Rewrite-Url", "X-Scheme", "X-Script-Name", "X-Url-Scheme",
-}
-
-// plain reports whether a request has nothing, beside what its key says, by
-// which handlers are known to tell clients apart.
-func (h *handler) plain(asked http.Header) bool {
-	return (asked["Authorization"] == nil || h.byCredentials) && (asked["Cookie"] == nil || h.byCookie) && len(unkeyed(asked)) == 0
-}
-
-// unkeyed returns the rewriters in a request. A response that was made with
-// them is stored as if it varied by them: a client that sends X-Forwarded-Host
-// gets what it asked for, and nobody else does.
-func unkeyed(h http.Header) []string {
-	var found []string
-	for _, name := range rewriters {
-		if h[name] != nil {
-			found = append(found, name)
-		}
-	}
-	return found
+	return fields
 }
 
 // assumed returns how long a response without explicit freshness is fresh from
-// now on: what the policy gives it, or else a heuristic. A request with a
-// Cookie gets nothing that is only assumed to be for everyone.
-func (x *exchange) assumed(v *verdict, header http.Header, cc rfc9111.CacheControl, a *arrival) time.Duration {
-	if _, named := x.policy.StatusTTL[v.status]; named || rfc9111.HeuristicStatus(v.status) {
-		if ttl, ok := x.policy.ttl(v.status); ok || named {
+// now on: what the policy gives it, or else a heuristic.
+func (j *judge) assumed(a *arrival, header http.Header, cc rfc9111.CacheControl, age time.Duration) time.Duration {
+	if _, named := j.policy.StatusTTL[a.status]; named || rfc9111.HeuristicStatus(a.status) {
+		if ttl, ok := j.policy.ttl(a.status); ok || named {
 			return ttl
 		}
 	}
-	return rfc9111.Heuristic(v.status, header, cc, a.date, a.wall, x.policy.HeuristicLimit) - v.age
+	return rfc9111.Heuristic(a.status, header, cc, a.date, a.wall, j.policy.HeuristicLimit) - age
+}
+
+// merged returns what arrived with a 304 put into the stored response that it
+// is about (RFC 9111 3.2).
+func (j *judge) merged(a *arrival, s *stored.Response) (m *arrival, cookies []stored.Field) {
+	own := stored.HeaderOf(a.fields)
+	rfc9111.StripConnection(own)
+	m = &arrival{status: s.Status, left: a.left, date: a.date, now: a.now, wall: a.wall}
+	for _, f := range a.fields {
+		switch {
+		case j.policy.SetCookie != StoreSetCookie && (f.Name == "Set-Cookie" || f.Name == "Set-Cookie2"):
+			// Whoever asked gets it, and what is stored has none: a session
+			// renewed by a 304 is no reason to send the whole again.
+			cookies = append(cookies, f)
+		case f.Mode != stored.Remove && own[f.Name] != nil && rfc9111.Updates(f.Name):
+			m.fields = append(m.fields, f)
+		}
+	}
+	for _, kept := range s.Fields() {
+		if !slices.ContainsFunc(m.fields, func(f stored.Field) bool { return f.Name == kept.Name }) {
+			m.fields = append(m.fields, kept)
+		}
+	}
+	return m, cookies
+}
+
+// freshened is the verdict on a 304 that the handler gave to the cache: the
+// stored response with the fields of the 304 (RFC 9111 4.3.4). It is judged
+// anew, since those, or what was set outside for the client that asked, may say
+// that it is not for everyone any more. ok is false if the whole has to be asked
+// for.
+func (j *judge) freshened(a *arrival, s *stored.Response) (head fill.Head, v *verdict, ok bool) {
+	if !rfc9111.Freshens(stored.HeaderOf(s.Fields()), stored.HeaderOf(a.fields)) {
+		return head, nil, false
+	}
+	if cc, _ := rfc9111.ResponseControl(around(a.fields, a.left), j.policy.TargetedFields); cc.NoStore || cc.Private {
+		return head, nil, false
+	}
+	own := stored.HeaderOf(a.fields)
+	m, cookies := j.merged(a, s)
+	head, v = j.judge(m)
+	if head.Kind != fill.Shared {
+		return head, nil, false
+	}
+	// Fields that are for one client are those that this one was sent. Stored
+	// ones of that name are another's.
+	v.personal = slices.DeleteFunc(v.personal, func(f stored.Field) bool { return own[f.Name] == nil })
+	v.personal = append(v.personal, cookies...)
+	v.forwarded = http.StatusNotModified
+	head.Length, head.Body, head.Has = int64(len(s.Body)), s.Body, true
+	return head, v, true
+}
+
+// replaces reports whether an answer with this status takes the place of a
+// response that others may still use. An error does not (RFC 5861 4). Nor does
+// a refusal that may be because of who asked, or how often.
+func replaces(status int, plain bool) bool {
+	switch {
+	case status < 400, status == http.StatusNotFound, status == http.StatusGone:
+		return true
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		return plain
+	}
+	return false
 }
 
 func eventStream(contentType string) bool {

@@ -13,7 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/middleware/internal/key"
 )
 
 // A leakRow is two requests, and an origin that makes its response of all that
@@ -141,7 +141,7 @@ func (row *leakRow) reflect(w http.ResponseWriter, r *http.Request) {
 }
 
 func (row *leakRow) whose(r *http.Request) string {
-	b := fmt.Sprintf("%s %v %s %q %v %q", r.Method, r.TLS != nil, r.Host, r.URL.EscapedPath(), r.URL.ForceQuery, row.policy.Query.normalise(r.URL.RawQuery))
+	b := fmt.Sprintf("%s %v %s %q %v %q", r.Method, r.TLS != nil, r.Host, r.URL.EscapedPath(), r.URL.ForceQuery, row.policy.Query.Normalise(r.URL.RawQuery))
 	for _, fields := range [][]string{row.a.fields, row.b.fields} {
 		for i := 0; i < len(fields); i += 2 {
 			b += fmt.Sprintf(" %s=%q", fields[i], r.Header[http.CanonicalHeaderKey(fields[i])])
@@ -202,22 +202,23 @@ func TestCollisionIsNoHit(t *testing.T) {
 					h := face.mount(c, Policy{}, http.HandlerFunc(row.reflect))
 					a, b := at("/a"), at("/b")
 					h.ServeHTTP(httptest.NewRecorder(), a.make())
-					keyOf := func(q leakRequest) key {
-						k := (&handler{}).key(q.make())
-						k.outbound = face.name == "transport"
-						if k.outbound {
-							k.rest = ""
+					rules := key.Rules{Outbound: face.name == "transport"}
+					keyOf := func(q leakRequest) key.Key {
+						r := q.make()
+						if rules.Outbound {
+							r.RequestURI = r.URL.RequestURI()
 						}
-						return k
+						return rules.Of(r)
 					}
 					ka, kb := keyOf(a), keyOf(b)
-					e := c.store.Get(ka.hash(c.seed), lookup{key: ka})
+					e := c.store.Get(ka.Hash(c.seed), lookup{key: ka})
 					if e == nil {
 						t.Fatal("not stored")
 					}
 					// The object of a where that of b would be.
-					forged := &engine.Entry[object]{Value: e.Value, Times: e.Times, Tags: e.Tags, Gen: e.Gen}
-					if !c.store.Put(kb.hash(c.seed), forged, 1000, 0) {
+					forged := &entry{Times: e.Times, Tags: e.Tags, Gen: e.Gen}
+					forged.Value.key, forged.Value.response, forged.Value.rule, forged.Value.metrics = e.Value.key, e.Value.response, e.Value.rule, e.Value.metrics
+					if !c.store.Put(kb.Hash(c.seed), forged, 1000, 0) {
 						t.Fatal("could not be forged")
 					}
 					for range 3 {

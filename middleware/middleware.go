@@ -39,6 +39,7 @@
 //	closed            the cache is closed
 //	connection        the request's Connection lists a field that is not of the connection
 //	cookie            the request has a Cookie, and only the policy says that the response is fresh
+//	credentials       the request says who its client is, and only the policy says that the response is fresh
 //	crowded           Policy.MaxWaiting requests wait for others already
 //	empty             the handler wrote nothing
 //	error             the handler answered with an error that an old response stands in for, or none did
@@ -54,6 +55,7 @@
 //	only-if-cached    the request wants a stored response, and there is none
 //	panic             the handler panicked
 //	partial           the response is a part (206)
+//	precondition      the request has one that the cache cannot tell (If-Match, If-Unmodified-Since)
 //	private           the response is for one user
 //	purged            it was purged while it was made
 //	request-no-store  the request forbids it, and counts
@@ -101,7 +103,6 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"net/http"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -151,13 +152,13 @@ type Cache struct {
 	opts    Options
 	seed    maphash.Seed
 	store   *engine.Cache[lookup, object]
-	flights engine.Flights[*fill]
+	flights engine.Flights[*run]
 	pool    *engine.Pool
 	metrics *cacheMetrics
 
 	refreshes, refreshSkips, panics atomic.Uint64
 
-	searches searches
+	odd odd
 
 	queriesMu sync.Mutex
 	queries   []Query // guarded by queriesMu; of the routes there have been
@@ -217,36 +218,24 @@ func (c *Cache) CheckPolicy(p Policy) error {
 // (authentication, rate limits, compression) and outside of what is to be
 // saved.
 func (c *Cache) Handler(p Policy) func(http.Handler) http.Handler {
-	return c.mount(p, IgnoreDirectives)
+	p = c.accepted(p)
+	return func(next http.Handler) http.Handler { return c.mount(p, IgnoreDirectives, false, next) }
 }
 
-// mount returns the exchange engine under the policy p, in front of whatever
-// origin it is given as a handler.
-func (c *Cache) mount(p Policy, directives RequestDirectives) func(http.Handler) http.Handler {
+// accepted returns p with its defaults, or panics.
+func (c *Cache) accepted(p Policy) Policy {
 	p, err := p.withDefaults(c.store.MaxEntry())
 	if err != nil {
 		panic(err)
 	}
-	c.noteQuery(p.Query)
-	return func(next http.Handler) http.Handler {
-		h := &handler{
-			cache:         c,
-			policy:        p,
-			next:          next,
-			directed:      cmp.Or(p.RequestDirectives, directives) == HonourDirectives,
-			byCookie:      slices.Contains(p.Headers, "Cookie"),
-			byCredentials: slices.Contains(p.Headers, "Authorization"),
-		}
-		if p.Name != "" {
-			h.metrics = c.metrics.route(p.Name)
-		}
-		return h
-	}
+	return p
 }
 
-// variantFlight names the flight of one variant.
-func variantFlight(flight string, v *variant) string {
-	return string(appendPart([]byte(flight), "vary")) + v.values
+// mount returns the exchange engine under a policy that was accepted, in front
+// of whatever origin it is given as a handler.
+func (c *Cache) mount(p Policy, directives RequestDirectives, outbound bool, next http.Handler) *route {
+	c.noteQuery(p.Query)
+	return newRoute(c, p, directives, outbound, next)
 }
 
 // Stats are counts since the cache was made, and its size now.

@@ -14,6 +14,9 @@ import (
 
 	"github.com/freshet-go/freshet/internal/engine"
 	"github.com/freshet-go/freshet/internal/rfc9111"
+	"github.com/freshet-go/freshet/middleware/internal/fill"
+	"github.com/freshet-go/freshet/middleware/internal/key"
+	"github.com/freshet-go/freshet/middleware/internal/stored"
 )
 
 // miss has the handler run, unless it does for somebody else, and answers from
@@ -22,6 +25,10 @@ import (
 // It has a value receiver, and so have all that keep hold of the exchange:
 // with a pointer, the exchange of a hit would be allocated too.
 func (x exchange) miss() {
+	if rfc9111.HasPrecondition(x.r.Header) {
+		x.pass("request", reasonPrecondition) // of whether it holds, the handler knows
+		return
+	}
 	if rep, ok := x.w.(*reply); ok {
 		// Its caller reads the body while the exchange goes on.
 		rep.start(func(r *http.Request) { x.r = r; x.fetch() })
@@ -30,151 +37,244 @@ func (x exchange) miss() {
 	x.fetch()
 }
 
-// fetch is miss, on the goroutine that it is to run on.
-func (x exchange) fetch() {
-	if x.nested() {
-		x.next.ServeHTTP(x.w, x.r)
-		return
-	}
-	if x.r.Method == http.MethodHead {
-		x.head()
-		return
-	}
-	since := x.cache.store.Newest()
-	x.soft = x.policy.SoftTimeout > 0 && x.old != nil && !x.strict && x.old.Usable(x.began)
-	// Most clients take the response that they begin whatever it turns out to
-	// be. One that wants a range does not: if there is nothing to share, it asks
-	// for the range alone. Nor does one that has a response to fall back on.
-	stays := x.r.Header["Range"] == nil && !x.soft
-	t, err := x.join(stays)
-	if err != nil {
-		x.pass("bypass", reasonClosed)
-		return
-	}
-	defer t.Leave()
-	f := t.State
-	rd := reader{
-		fill:   f,
-		w:      x.w,
-		ctx:    x.r.Context(),
-		leader: t.Leader && stays,
-	}
-	if rd.leader {
-		defer f.leave()
-	}
-	rd.claims = t.Leader && !x.policy.HideStatus
-	rd.begin = func(v *verdict) { rd.w = x.begin(v, t.Leader, rd.fate) }
-	outdated, other := false, false
-	if !rd.leader {
-		rd.limit = x.patience(t.Leader)
-		rd.wants = func(v *verdict) bool {
-			// Only now are its tags known, by which it may have been purged
-			// before this request came.
-			outdated = x.cache.store.Superseded(t.Gen, since, &object{key: x.q.key}, v.tags)
-			// The rule by which it joined need not be that of the response.
-			other = v.shared && v.search != x.q.key.search && f.query != x.own().query
-			return t.Leader || !outdated && !other && sameValues(v.vary, f.asked, x.r.Header) && v.excludes(x.r.Header) == ""
+// maxTries is how often a request looks for another run when the one that it
+// waited for turns out to be for others.
+const maxTries = 5
+
+// fetch joins runs until one answers the request.
+func (x *exchange) fetch() {
+	for try := 1; ; try++ {
+		if x.inRun() && x.nested(x.flight()) {
+			x.next.ServeHTTP(x.w, x.r)
+			return
+		}
+		how, why := x.attempt()
+		if how != fill.Again && how != fill.Alone {
+			return
+		}
+		x.alone = true
+		if how == fill.Alone || try == maxTries {
+			x.takeTurns(why)
+			return
+		}
+		// There may be something stored by now, or a rule to ask by.
+		e, why := x.find()
+		switch {
+		case why != "":
+			x.takeTurns(why)
+			return
+		case e == nil || e.Value.response == nil || x.strict || x.excludes(&e.Value.sharing, x.r) != "":
+		case e.State(x.cache.store.Now()) == engine.Fresh:
+			x.write(e, x.cache.store.Now())
+			x.count(e.Value.metrics, outcomeCoalesced)
+			return
+		default:
+			x.old = e
 		}
 	}
-	if t.Leader {
-		x.end(t, &rd, rd.run())
-		return
-	}
-	how := x.follow(&rd)
-	if how == refused && outdated && x.outdated < maxOutdated {
-		x.outdated++
-		x.fetch() // joins no such run any more
-		return
-	}
-	if how == refused && other {
-		x.under(x.own())
-		x.fetch() // by its own query
-		return
-	}
-	x.end(t, &rd, how)
 }
 
-// follow is run for a request that waits for the header of another one's run,
-// unless too many do already.
-func (x *exchange) follow(rd *reader) ending {
-	var leave sync.Once
-	defer leave.Do(func() { x.waiting.Add(-1) })
-	if x.waiting.Add(1) > int64(x.policy.MaxWaiting) {
-		return crowded
+// attempt joins one run, or begins it, and reads its response. For fill.Again
+// and fill.Alone nothing was sent, and why says why not; else the request is
+// answered.
+func (x *exchange) attempt() (how fill.Ending, why string) {
+	since := x.cache.store.Newest()
+	soft := x.policy.SoftTimeout > 0 && x.fallback() != nil
+	leave := func() {}
+	var t *ticket
+	rd := &fill.Reader[*verdict]{W: x.w, Ctx: x.r.Context(), Lend: x.lend}
+	rd.Begin = func(h fill.Head, v *verdict, known fill.Known) (http.ResponseWriter, string) {
+		leave() // a body is read at the client's own pace
+		return x.begin(h, v, known, rd.Leader)
 	}
-	begin := rd.begin
-	rd.begin = func(v *verdict) {
-		leave.Do(func() { x.waiting.Add(-1) }) // a body is read at the client's own pace
-		begin(v)
+	rd.Chooses = func(h fill.Head, v *verdict) (choice fill.Choice) {
+		choice, why = x.chooses(t, since, h, v)
+		return choice
 	}
-	return rd.run()
+	rd.Patience = func() time.Duration {
+		if !soft || x.fallback() != nil {
+			return 0
+		}
+		soft = false // what it would have been answered with is gone
+		return cmp.Or(x.patience(rd.Leader), x.policy.FillTimeout)
+	}
+	t, err := x.join(rd)
+	if err != nil {
+		x.pass("bypass", reasonClosed)
+		return fill.Delivered, ""
+	}
+	defer t.Leave()
+	defer rd.Leave()
+	rd.Fill = t.State.fill
+	if rd.Wait = x.patience(rd.Leader); soft {
+		rd.Wait = x.policy.SoftTimeout
+	}
+	if !rd.Leader {
+		leave = sync.OnceFunc(func() { x.waiting.Add(-1) })
+		defer leave()
+		if x.waiting.Add(1) > int64(x.policy.MaxWaiting) {
+			x.giveUp(x.of(x.r), reasonCrowded)
+			return fill.TimedOut, ""
+		}
+	}
+	return x.end(t, rd, rd.Run(), soft), why
 }
 
-// maxOutdated is how often a request looks for another run when the one that it
-// waited for turns out to have begun before a purge.
-const maxOutdated = 3
+// join joins the run of the handler for x, or begins one that rd is the leader
+// of. A nil rd begins one without a client.
+func (x *exchange) join(rd *fill.Reader[*verdict]) (*ticket, error) {
+	name := x.flight()
+	if !x.key.Ordinary() {
+		for _, n := range x.key.Names() { // before anything can be stored under it
+			x.cache.odd.note(n.Tag(x.cache.seed))
+		}
+	}
+	return x.cache.flights.Join(x.r.Context(), x.hash, name, engine.Start[*run]{
+		Timeout: x.policy.FillTimeout,
+		Expired: func(f *flight) bool { return f.State.expired() },
+		Left:    func(f *flight) bool { return f.State.deserted() },
+		Gen:     x.cache.store.Generation,
+		Joins:   x.mayJoin,
+		State: func(f *flight) *run {
+			r := newRun(x, f, name)
+			if rd != nil {
+				rd.Fill, rd.Leader = r.fill, true
+				rd.Enter()
+			}
+			return r
+		},
+		Run:     func(f *flight) { f.State.run() },
+		Crashed: func(f *flight) { f.State.crashed() },
+	})
+}
+
+// mayJoin reports whether x may be answered from a run that is under way: not
+// if it began before a purge. One whose response is stale on arrival, as with
+// no-cache, was validated for those who asked before its header came, and so is
+// any response for a request that is strict.
+func (x *exchange) mayJoin(f *flight) bool {
+	c := x.cache
+	if c.store.PurgedAfter(f.Gen) { // nearly never: all who join would wait while tags are made
+		_, v, judged := f.State.fill.Verdict()
+		var tags []string
+		if judged {
+			tags = v.tags
+		}
+		if c.store.Superseded(f.Gen, c.store.Newest(), &object{key: x.key}, f.State.tagged(tags)) {
+			return false
+		}
+	}
+	return f.State.fill.Joinable(func(h fill.Head, v *verdict) bool {
+		now := c.store.Now()
+		return !x.strict && (h.Reason == "" || h.Reason == replayed) && v.times.FreshUntil > now
+	})
+}
 
 // patience is how long the client waits for a response header, zero for as long
 // as the run lasts.
 func (x *exchange) patience(leader bool) time.Duration {
-	switch {
-	case x.soft:
-		return x.policy.SoftTimeout
-	case leader:
+	if leader {
 		return 0
 	}
 	return x.policy.WaitTimeout
 }
 
+// chooses says whether a request that waited for another one's run takes what
+// that has brought, and if not, why.
+func (x *exchange) chooses(t *ticket, since uint64, h fill.Head, v *verdict) (fill.Choice, string) {
+	r := t.State
+	if h.Kind == fill.Private {
+		switch h.Reason {
+		case reasonAuthorization, reasonCookie, reasonCredentials:
+			if !x.plain(r.asked) && x.plain(x.r) {
+				return fill.LookAgain, h.Reason // it is not said of requests like this one
+			}
+		}
+		return fill.AskAlone, h.Reason
+	}
+	switch {
+	case x.cache.store.Superseded(t.Gen, since, &object{key: x.key}, v.tags):
+		// Only now are its tags known, by which it may have been purged before
+		// this request came.
+		return fill.LookAgain, ""
+	case !key.SameValues(v.vary, r.asked.Header, x.r.Header):
+		if x.reason == "uri-miss" {
+			x.reason = "vary-miss"
+		}
+		return fill.LookAgain, ""
+	}
+	if why := x.excludes(&v.sharing, x.r); why != "" {
+		return fill.AskAlone, why
+	}
+	return fill.Take, ""
+}
+
 // end does what is left to do after reading the fill.
-func (x *exchange) end(t *engine.Ticket[*fill], rd *reader, how ending) {
-	f := t.State
-	m := x.routeOf(f)
-	if f.over() && (how == delivered || rd.leader && how != left && how != useStale) {
+func (x *exchange) end(t *ticket, rd *fill.Reader[*verdict], how fill.Ending, soft bool) fill.Ending {
+	m := x.routeOf(t)
+	over := t.State.fill.State() >= fill.Complete
+	if over && (how == fill.Delivered || rd.Leader && how != fill.Left && how != fill.UseOld) {
 		// Let the run be over before the request goes on: who has the whole of a
 		// response finds it stored, the run's panic is the leader's, and what
 		// net/http frees after the leader's request is the run's too.
+		if rd.Leader {
+			t.State.taken.Store(true)
+		}
 		<-t.Over()
-		if crash := t.Crash(); rd.leader && crash != nil {
-			if how == cutOff && !f.begun() && x.stale(m, 0, reasonPanic) {
-				if !aborted(crash) {
-					x.cache.opts.Logger.Error("handler panicked, an old response was used", "panic", crash.Value, "path", x.r.URL.Path)
-				}
-				return
+		if crash := t.Crash(); rd.Leader && crash != nil {
+			if how == fill.CutOff && !rd.Sent() && x.stale(m, 0, reasonPanic) {
+				return how
 			}
 			x.count(m, outcomeError)
 			crash.Raise()
 		}
 	}
 	switch how {
-	case delivered:
-		if rd.leader {
-			f.addTrailers(x.w.Header())
+	case fill.Delivered:
+		if rd.Leader {
+			rd.Fill.Trailers(x.w.Header())
 		}
-		x.count(m, x.readOutcome(t.Leader, f))
-	case left:
-		x.count(m, x.readOutcome(t.Leader, f))
-	case refused:
-		x.alone = !t.Leader
-		x.pass(x.reason, f.whyPrivate())
-	case continueSelf:
-		if !resumable(&f.verdict) {
-			x.count(m, outcomeError)
-			panic(http.ErrAbortHandler)
-		}
-		x.resume(&resumer{w: rd.w, first: f.verdict, prefix: f.shared()}, f.asked)
-	case useStale:
-		x.failed(m, f)
-	case waitedTooLong:
-		if x.soft {
+		x.count(m, x.readOutcome(t))
+	case fill.Left:
+		x.left(t, rd, m)
+	case fill.UseOld:
+		x.failed(t, m)
+	case fill.TimedOut:
+		if soft && x.old != nil {
 			// Whoever comes next need not wait for the same again.
 			x.old.Failed(x.cache.store.Now(), backoffBase, backoffLimit)
 		}
 		x.giveUp(m, reasonTimeout)
-	case crowded:
-		x.giveUp(m, reasonCrowded)
-	case cutOff:
-		x.cut(t, m)
+	case fill.CutOff:
+		x.cut(t, rd, m)
+	}
+	return how
+}
+
+// left ends an exchange whose client's context has ended. The client may well be
+// there, if it was something on the server's side that ended it: it must not
+// take an empty answer, or a part of one, for the whole.
+func (x *exchange) left(t *ticket, rd *fill.Reader[*verdict], m *routeMetrics) {
+	if _, ok := x.w.(*reply); ok {
+		x.count(m, x.readOutcome(t)) // its caller is told why its context ended
+		return
+	}
+	late := errors.Is(x.r.Context().Err(), context.DeadlineExceeded)
+	switch {
+	case rd.Sent():
+		x.count(m, x.readOutcome(t))
+		// What has been sent does not end as if it were all. Nearly always the
+		// client has left, and a panic would be noise.
+		if err := http.NewResponseController(x.w).SetWriteDeadline(time.Unix(1, 0)); err != nil && late {
+			panic(http.ErrAbortHandler)
+		}
+	case late && x.stale(m, 0, reasonTimeout):
+	case late:
+		x.fail(m, http.StatusGatewayTimeout, reasonTimeout)
+	default:
+		x.count(m, x.readOutcome(t))
+		x.w.Header().Set("Cache-Control", "no-store")
+		http.Error(x.w, http.StatusText(http.StatusServiceUnavailable), http.StatusServiceUnavailable)
 	}
 }
 
@@ -189,43 +289,56 @@ func (x *exchange) giveUp(m *routeMetrics, why string) {
 // failed answers after an error of the handler: with the old response, or as
 // the handler has said. If it has said nothing, and this client cannot have the
 // old response or its window has closed while waiting, it asks for itself.
-func (x *exchange) failed(m *routeMetrics, f *fill) {
-	f.mu.Lock()
-	status, answer := f.verdict.status, f.verdict.failure
-	f.mu.Unlock()
-	if x.stale(m, status, reasonError) {
+func (x *exchange) failed(t *ticket, m *routeMetrics) {
+	h, v, _ := t.State.fill.Verdict()
+	if x.stale(m, h.Status, reasonError) {
 		return
 	}
-	if rep, ok := x.w.(*reply); ok && answer.err != nil {
-		rep.err = answer.err
+	if rep, ok := x.w.(*reply); ok && v.failure.err != nil {
+		rep.err = v.failure.err
 		x.count(m, outcomeError)
 		return
 	}
-	if answer.status == 0 {
+	if v.failure.status == 0 {
 		x.alone = true
-		x.pass(x.reason, reasonError)
+		x.takeTurns(reasonError)
 		return
 	}
-	answer.setRetryAfter(x.w.Header())
-	x.fail(m, answer.status, reasonError)
+	v.failure.setRetryAfter(x.w.Header())
+	x.fail(m, v.failure.status, reasonError)
 }
 
-// resume has the handler run for this client, asking for the whole as the
-// first run was asked, and sends what is beyond the part sent.
-func (x *exchange) resume(s *resumer, asked http.Header) {
-	r := x.detach(x.r.Context(), asked.Clone())
-	x.passWith(s, r)
-	s.finish()
+// takeTurns has the handler run for this request, which waited in vain: as one
+// of a few at a time, the next as one begins its answer.
+func (x *exchange) takeTurns(why string) {
+	timeout := time.NewTimer(cmp.Or(x.policy.WaitTimeout, x.policy.FillTimeout))
+	defer timeout.Stop()
+	select {
+	case x.route.alone <- struct{}{}:
+	case <-x.r.Context().Done():
+		x.fail(x.of(x.r), http.StatusServiceUnavailable, why)
+		return
+	case <-timeout.C:
+		x.giveUp(x.of(x.r), reasonCrowded)
+		return
+	}
+	release := sync.OnceFunc(func() { <-x.route.alone })
+	defer release()
+	if why != "" {
+		x.cache.metrics.notReused(why)
+	}
+	x.tell(x.reason, why)
+	x.passTo(&watcher{ResponseWriter: x.w, seen: func(int, http.Header) { release() }})
 }
 
 // cut ends an exchange whose run broke off.
-func (x *exchange) cut(t *engine.Ticket[*fill], m *routeMetrics) {
-	if x.sent(t) {
+func (x *exchange) cut(t *ticket, rd *fill.Reader[*verdict], m *routeMetrics) {
+	if rd.Sent() {
 		// The client must not take what it got for the whole response.
 		x.count(m, outcomeError)
 		panic(http.ErrAbortHandler)
 	}
-	late, why := errors.Is(t.Context.Err(), context.DeadlineExceeded), reasonIncomplete
+	late, why := rd.Fill.TimedOut(), reasonIncomplete
 	if late {
 		why = reasonTimeout
 	}
@@ -242,7 +355,7 @@ func (x *exchange) cut(t *engine.Ticket[*fill], m *routeMetrics) {
 
 // noResponse ends an exchange whose run brought no response: with an error
 // status, or for the caller of a Transport with an error.
-func (x *exchange) noResponse(t *engine.Ticket[*fill], m *routeMetrics, status int) {
+func (x *exchange) noResponse(t *ticket, m *routeMetrics, status int) {
 	if rep, ok := x.w.(*reply); ok {
 		rep.err = fmt.Errorf("middleware: no response from the origin: %w", cmp.Or(t.Context.Err(), io.ErrUnexpectedEOF))
 		x.count(m, outcomeError)
@@ -255,86 +368,157 @@ func (x *exchange) noResponse(t *engine.Ticket[*fill], m *routeMetrics, status i
 	x.fail(m, status, why)
 }
 
-// sent reports whether this client has been sent a response header.
-func (x *exchange) sent(t *engine.Ticket[*fill]) bool {
-	t.State.mu.Lock()
-	defer t.State.mu.Unlock()
-	return t.State.committed && !t.State.verdict.failed
-}
-
-// stale answers with the old response if it may still be used. The request went
-// forward all the same, with this status if there was a response.
-func (x *exchange) stale(m *routeMetrics, status int, why string) bool {
-	now := x.cache.store.Now()
-	if x.old == nil || x.strict || !x.old.Usable(now) || !x.cache.store.Holds(x.old) {
-		return false // Holds: it may have been purged since it was found
-	}
-	x.forwarded = "freshet; fwd=" + x.reason
-	if status != 0 {
-		x.forwarded += "; fwd-status=" + strconv.Itoa(status)
-	}
-	_, ttl := seconds(x.old, now)
-	x.forwarded += "; ttl=" + strconv.FormatInt(ttl, 10) + "; detail=" + why
-	x.write(x.old, now)
-	x.count(m, outcomeStale)
-	return true
-}
-
-func (x *exchange) readOutcome(leader bool, f *fill) outcome {
+func (x *exchange) readOutcome(t *ticket) outcome {
+	h, _, judged := t.State.fill.Verdict()
 	switch {
-	case !leader:
+	case !t.Leader:
 		return outcomeCoalesced
-	case f.whyPrivate() != "":
+	case judged && h.Reason != "" && h.Reason != replayed:
 		return outcomePass
 	}
 	return outcomeMiss
 }
 
+// routeOf returns the metrics of the route of a run. Before the response header
+// a router behind the cache may still be writing to the request.
+func (x *exchange) routeOf(t *ticket) *routeMetrics {
+	if t.State.fill.State() > fill.Waiting {
+		return x.of(t.State.req)
+	}
+	return x.of(x.r)
+}
+
 // begin writes the header of a fill's response for this client, and returns
-// where to write the body.
-func (x *exchange) begin(v *verdict, leader bool, fate fate) http.ResponseWriter {
+// where to write the body. The reason is why middleware outside, by what it has
+// made of the header, keeps it from others.
+func (x *exchange) begin(head fill.Head, v *verdict, known fill.Known, leader bool) (w http.ResponseWriter, reason string) {
 	h := x.w.Header()
-	setFields(h, v.fields)
+	stored.Apply(h, v.draft.Fields, 0)
 	if leader {
-		setFields(h, v.personal)
+		stored.Apply(h, v.personal, 0)
 	}
 	if v.age >= time.Second {
 		h["Age"] = []string{strconv.FormatInt(int64(v.age/time.Second), 10)}
 	}
-	if !x.policy.HideStatus {
-		status := "freshet; fwd=" + x.reason
-		if v.forwarded != 0 {
-			status += "; fwd-status=" + strconv.Itoa(v.forwarded)
-		}
-		switch {
-		case !leader:
-			status += "; collapsed"
-		case fate.reason != "":
-			status += "; detail=" + fate.reason
-		default:
-			status += "; stored; ttl=" + strconv.FormatInt(fate.ttl, 10)
-		}
-		h["Cache-Status"] = append(slices.Concat(v.upstream, h["Cache-Status"]), status)
+	if x.r.Method == http.MethodHead && !head.Has {
+		x.complete(h, v, known)
 	}
-	if asked := x.r.Header; v.status == http.StatusOK && (conditional(asked) || asked["Range"] != nil) {
-		validators := validatorsOf(v.fields)
+	if !x.policy.HideStatus {
+		h["Cache-Status"] = append(slices.Concat(v.draft.Upstream, h["Cache-Status"]), x.fillStatus(v, known, leader))
+	}
+	before := wordsOf(h)
+	w = x.head(h, head, v)
+	if leader {
+		reason = before.lateIn(x.w.Header(), x.policy.TargetedFields)
+	}
+	return w, reason
+}
+
+// complete adds what net/http would tell of a body that the handler wrote for
+// HEAD.
+func (x *exchange) complete(h http.Header, v *verdict, known fill.Known) {
+	if len(known.Sample) > 0 && v.draft.Untyped && h["Content-Type"] == nil {
+		h["Content-Type"] = []string{http.DetectContentType(known.Sample)}
+	}
+	if known.Length > 0 && v.draft.Unsized {
+		h["Content-Length"] = []string{strconv.FormatInt(known.Length, 10)}
+	}
+}
+
+// fillStatus is the Cache-Status of an answer from a run.
+func (x *exchange) fillStatus(v *verdict, known fill.Known, leader bool) string {
+	status := "freshet; fwd=" + x.reason
+	if v.forwarded != 0 {
+		status += "; fwd-status=" + strconv.Itoa(v.forwarded)
+	}
+	switch {
+	case !leader:
+		return status + "; collapsed"
+	case known.Reason != "" && known.Reason != replayed:
+		return status + "; detail=" + known.Reason
+	}
+	t := v.times
+	ttl := int64((t.FreshUntil.Sub(t.Stored)+v.age)/time.Second) - int64(v.age/time.Second)
+	return status + "; stored; ttl=" + strconv.FormatInt(ttl, 10)
+}
+
+// head writes the header that is prepared in h: that of the response, of the
+// part of it that was asked for, or a 304 if the client has it already.
+func (x *exchange) head(h http.Header, head fill.Head, v *verdict) http.ResponseWriter {
+	asked := x.r.Header
+	if head.Status == http.StatusOK && (conditional(asked) || asked["Range"] != nil) {
+		validators := stored.ValidatorsOf(v.draft.Fields)
 		if conditional(asked) && rfc9111.NotModified(asked, &validators, time.Now()) {
-			// The origin was asked for the whole; this client has it already.
-			writeNotModified(x.w)
+			writeNotModified(x.w) // the origin was asked for the whole
 			return discard{x.w}
 		}
-		if v.length >= 0 && asked["Range"] != nil {
-			if v.untyped {
+		if head.Length >= 0 && asked["Range"] != nil && x.r.Method == http.MethodGet && x.cuts(v.draft.Fields) {
+			untyped := v.draft.Untyped && h["Content-Type"] == nil
+			if untyped {
 				h["Content-Type"] = nil // not to be guessed from a part
 			}
-			if p := selectPart(x.w, asked, &validators, v.length); p != nil {
+			if p := selectPart(x.w, asked, &validators, head.Length); p != nil {
 				return p
 			}
-			if v.untyped {
+			if untyped {
 				delete(h, "Content-Type")
 			}
 		}
 	}
-	x.w.WriteHeader(v.status)
+	x.w.WriteHeader(head.Status)
 	return x.w
+}
+
+// lend prepares the client's ResponseWriter for the handler to write a response
+// to that is this client's alone.
+func (x *exchange) lend(head fill.Head, v *verdict, header http.Header) http.ResponseWriter {
+	h := x.w.Header()
+	v.around.handed(h, header)
+	if !x.policy.HideStatus {
+		status := "freshet; fwd=" + x.reason
+		if head.Reason != "" {
+			status += "; detail=" + head.Reason
+		}
+		h["Cache-Status"] = append(slices.Clone(h["Cache-Status"]), status)
+	}
+	return x.head(h, head, v)
+}
+
+// refresh has the handler run behind a stale response, unless all workers are
+// busy. The caller has begun the refresh of e; if it were done here, its value
+// receiver would be allocated for all who find that another one has.
+func (x exchange) refresh(e *entry) {
+	c := x.cache
+	if !c.pool.Acquire() {
+		c.refreshSkips.Add(1)
+		e.EndRefresh()
+		return
+	}
+	x.old, x.reason, x.behind = e, "stale", true
+	if x.r.Method == http.MethodHead {
+		r := *x.r
+		r.Method = http.MethodGet
+		x.r = &r
+	}
+	t, err := x.join(nil)
+	if err != nil || !t.Leader {
+		e.EndRefresh()
+		c.pool.Release()
+		if err == nil {
+			t.Leave()
+		}
+		return
+	}
+	c.refreshes.Add(1)
+	go func() { // as long as the run, which is bounded by FillTimeout
+		defer c.pool.Release()
+		defer e.EndRefresh()
+		defer t.Leave()
+		if err := t.Wait(context.Background(), 0); err != nil {
+			if errors.Is(err, engine.ErrClosed) {
+				<-t.Over() // Close waits for it
+			}
+			e.Failed(c.store.Now(), backoffBase, backoffLimit)
+		}
+	}()
 }

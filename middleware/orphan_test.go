@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"context"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -17,7 +16,7 @@ func TestPanicAfterItsClientHasLeft(t *testing.T) {
 			time.Sleep(2 * time.Second)
 			panic("late")
 		}))
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := leaving(t, time.Second)
 		defer cancel()
 		h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", "/", nil))
 		time.Sleep(2 * time.Second)

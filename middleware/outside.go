@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/freshet-go/freshet/internal/rfc9111"
+	"github.com/freshet-go/freshet/middleware/internal/stored"
 )
 
 // outside is what middleware outside of the cache had set in a response header
@@ -18,91 +19,150 @@ import (
 // are, not by what they say. It is tempting to compare texts: but a handler
 // that sets the "no-store" that a default outside has set too means it, and
 // the default is not there for the next client.
-type outside struct{ fields http.Header }
+type outside struct {
+	fields http.Header      // copies, in memory that nobody else has
+	origin map[*byte]string // what they are copies of, by their first byte
+}
 
-// outsideOf copies h. The values get memory that nobody else has.
+// outsideOf takes down h.
 func outsideOf(h http.Header) outside {
-	fields := make(http.Header, len(h))
+	o := outside{fields: make(http.Header, len(h)), origin: make(map[*byte]string, len(h))}
 	for name, values := range rfc9111.Canonicalise(h) {
 		own := make([]string, len(values))
 		for i, v := range values {
 			own[i] = strings.Clone(v)
+			if v != "" {
+				o.origin[unsafe.StringData(own[i])] = v
+			}
 		}
-		fields[name] = own
+		o.fields[name] = own
 	}
-	return outside{fields}
+	return o
 }
 
 // header returns a header to hand to a handler.
-func (o outside) header() http.Header { return o.fields.Clone() }
+func (o *outside) header() http.Header { return o.fields.Clone() }
 
-// enter makes the header of a client's own ResponseWriter one to hand to a
-// handler.
-func (o outside) enter(h http.Header) {
-	clear(h)
-	for name, values := range o.fields {
-		h[name] = slices.Clone(values)
+// made returns what v is a copy of, if the outside has set it.
+func (o *outside) made(v string) (original string, ok bool) {
+	if v == "" {
+		return "", false
 	}
+	original, ok = o.origin[unsafe.StringData(v)]
+	return original, ok
 }
 
-// untouched returns how many values, from the first on, are the outside's in a
-// field that the handler has now made values of: all there were, or none.
-func (o outside) untouched(name string, values []string) int {
-	before := o.fields[name]
-	if len(values) < len(before) {
-		return 0
-	}
-	for i, v := range before {
-		if len(v) != len(values[i]) || unsafe.StringData(v) != unsafe.StringData(values[i]) && v != "" {
-			return 0
-		}
-	}
-	return len(before)
-}
-
-// divide returns the fields of a handler's header h, sorted, and what is left
-// in h of the outside's. A field whose values are nil was removed by the
-// handler; one that it wants sent without a value, as a nil Content-Type, has
-// an empty list.
-func (o outside) divide(h http.Header) (fields []field, left http.Header) {
+// divide returns the fields of a handler's header h, sorted, and what is left in
+// h of the outside's.
+func (o *outside) divide(h http.Header) (fields []stored.Field, left http.Header) {
 	left = make(http.Header, len(o.fields))
 	for name, values := range h {
-		n := o.untouched(name, values)
-		if n > 0 || o.fields[name] != nil && len(values) == 0 && len(o.fields[name]) == 0 {
-			left[name] = o.fields[name]
-			if values = values[n:]; len(values) == 0 {
-				continue
+		own := make([]string, 0, len(values))
+		for _, v := range values {
+			if _, theirs := o.made(v); theirs {
+				left[name] = append(left[name], v)
+			} else {
+				// Each in memory of its own, though that takes more allocations:
+				// tags, variants and Cache-Status outlive the other values.
+				own = append(own, strings.Clone(v))
 			}
 		}
-		// One by one, though pack would take fewer allocations: tags, variants
-		// and Cache-Status outlive the other values, and must not keep those.
-		copied := make([]string, len(values))
-		for i, v := range values {
-			copied[i] = strings.Clone(v)
+		if len(own) > 0 || len(left[name]) == 0 {
+			fields = append(fields, stored.Field{Name: name, Values: own, Mode: mode(name, left[name] != nil)})
 		}
-		fields = append(fields, field{name: name, values: copied, add: n > 0 || name == "Vary"})
 	}
 	for name := range o.fields {
 		if _, ok := h[name]; !ok && name != "Vary" {
-			fields = append(fields, field{name: name})
+			fields = append(fields, stored.Field{Name: name, Mode: stored.Remove})
 		}
 	}
-	slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.name, b.name) })
+	stored.Sort(fields)
 	return fields, left
+}
+
+// mode says what a handler's field does to that of the outside. Of fields that
+// are lists for whoever has something to say, it is not known whether a handler
+// that found none has set its values or added them: they are added.
+func mode(name string, besideTheirs bool) stored.Mode {
+	switch name {
+	case "Vary", "Set-Cookie", "Link", "Content-Security-Policy", "Server-Timing":
+		return stored.Add
+	}
+	if besideTheirs {
+		return stored.Add
+	}
+	return stored.Set
 }
 
 // around returns the header that a client is sent: fields, with what is left
 // of the outside's where they say nothing else.
-func (o outside) around(fields []field, left http.Header) http.Header {
-	h := headerOf(fields)
+func around(fields []stored.Field, left http.Header) http.Header {
+	h := stored.HeaderOf(fields)
 	for name, values := range left {
-		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
+		i := slices.IndexFunc(fields, func(f stored.Field) bool { return f.Name == name })
 		switch {
-		case i < 0:
+		case i < 0 || fields[i].Mode == stored.Default:
 			h[name] = values
-		case fields[i].add:
-			h[name] = slices.Concat(values, fields[i].values)
+		case fields[i].Mode == stored.Add:
+			h[name] = slices.Concat(values, fields[i].Values)
 		}
 	}
 	return h
+}
+
+// handed makes into, the header of the client's own ResponseWriter, that of the
+// handler, with the outside's own values: a cache further out knows them by
+// where they are.
+func (o *outside) handed(into, header http.Header) {
+	clear(into)
+	for name, values := range header {
+		back := slices.Clone(values)
+		for i, v := range back {
+			if original, ok := o.made(v); ok {
+				back[i] = original
+			}
+		}
+		into[name] = back
+	}
+}
+
+// own returns the fields of h that the handler has set, for an interim response.
+func (o *outside) own(h http.Header) http.Header {
+	own := make(http.Header)
+	for name, values := range h {
+		for _, v := range values {
+			if _, theirs := o.made(v); !theirs {
+				own[name] = append(own[name], v)
+			}
+		}
+	}
+	return own
+}
+
+// words are what a header says against sharing.
+type words struct {
+	cookies int
+	control string
+}
+
+func wordsOf(h http.Header) words {
+	return words{len(h["Set-Cookie"]), strings.Join(h["Cache-Control"], ",")}
+}
+
+// lateIn returns what was said against sharing only when the header was written,
+// as session middleware does with its cookie, or "".
+func (w words) lateIn(h http.Header, targeted []string) string {
+	if len(h["Set-Cookie"]) > w.cookies {
+		return string(rfc9111.ReasonSetCookie)
+	}
+	if strings.Join(h["Cache-Control"], ",") == w.control {
+		return ""
+	}
+	switch cc, _ := rfc9111.ResponseControl(h, targeted); {
+	case cc.NoStore:
+		return string(rfc9111.ReasonNoStore)
+	case cc.Private:
+		return string(rfc9111.ReasonPrivate)
+	}
+	return ""
 }

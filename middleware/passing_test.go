@@ -52,70 +52,90 @@ func TestH12Upgrade(t *testing.T) {
 	}
 }
 
-// A client that has the beginning of a response from another one's run is given
-// the rest from a second run only if a strong validator says that both are the
-// same representation, and only if that run sends all it declares. Otherwise it
-// is cut. The client that the first run was for has all of it in any case.
-func TestContinuedOnlyOnSameStrongTag(t *testing.T) {
-	body := strings.Repeat("a", 2000)
-	for _, row := range []struct {
-		name          string
-		first, second string // ETags
-		body          string // of the second run
-		length        int    // that it declares; 0 = none
-		whole         bool
-	}{
-		{"same strong tag", `"1"`, `"1"`, body, 0, true},
-		{"same strong tag and length", `"1"`, `"1"`, body, 2000, true},
-		{"no tag", "", "", body, 0, false},
-		{"weak tag", `W/"1"`, `W/"1"`, body, 0, false},
-		{"other tag, same beginning", `"1"`, `"2"`, body[:1500] + strings.Repeat("b", 500), 0, false},
-		{"no tag the second time", `"1"`, "", body, 0, false},
-		{"other bytes in spite of the tag", `"1"`, `"1"`, strings.Repeat("b", 2000), 0, false},
-		{"shorter than declared", `"1"`, `"1"`, body[:1500], 2000, false},
-		{"shorter than what was sent", `"1"`, `"1"`, body[:500], 0, false},
-		{"nothing", `"1"`, `"1"`, "", 0, false},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				var calls atomic.Int64
-				h := newCache(t, Options{}).Handler(Policy{TTL: time.Minute, MaxBodyBytes: 1000})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-					tag, text := row.first, body
-					if calls.Add(1) > 1 {
-						tag, text = row.second, row.body
-						if row.length > 0 {
-							w.Header().Set("Content-Length", fmt.Sprint(row.length))
-						}
-					}
-					if tag != "" {
-						w.Header().Set("Etag", tag)
-					}
-					for len(text) > 0 {
-						_, _ = io.WriteString(w, text[:100])
-						text = text[100:]
-						time.Sleep(time.Second)
-					}
-				}))
-				var wg sync.WaitGroup
-				for i := range 4 {
-					wg.Go(func() {
-						w := httptest.NewRecorder()
-						got := raised(func() { h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil)) })
-						switch complete := got == nil && w.Body.String() == body; {
-						case i == 0 || row.whole:
-							if !complete {
-								t.Errorf("client %d: %v, %d bytes", i, got, w.Body.Len())
-							}
-						case got != http.ErrAbortHandler:
-							t.Errorf("client %d: %v after %d bytes, want its connection cut", i, got, w.Body.Len())
-						}
-					})
-					synctest.Wait()
+// Clients that wait for one run get all of its response, from that run, even if
+// it turns out on the way to be too large to be kept. Nobody gets the rest of
+// another one, whatever it says of itself.
+func TestTooLargeIsReadToItsEndFromOneRun(t *testing.T) {
+	for _, tag := range []string{"", `"1"`, `W/"1"`} {
+		synctest.Test(t, func(t *testing.T) {
+			var calls atomic.Int64
+			c := newCache(t, Options{})
+			h := c.Handler(Policy{TTL: time.Minute, MaxBodyBytes: 1000})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				n := calls.Add(1)
+				if tag != "" {
+					w.Header().Set("Etag", tag)
 				}
-				wg.Wait()
-			})
+				for range 2000 {
+					_, _ = fmt.Fprintf(w, "%d%099d", n, 0)
+					time.Sleep(time.Millisecond)
+				}
+			}))
+			var wg sync.WaitGroup
+			for i := range 4 {
+				wg.Go(func() {
+					w := httptest.NewRecorder()
+					got := raised(func() { h.ServeHTTP(w, httptest.NewRequest("GET", "/", nil)) })
+					if want := strings.Repeat(fmt.Sprintf("1%099d", 0), 2000); got != nil || w.Body.String() != want {
+						t.Errorf("client %d: %v, %d bytes", i, got, w.Body.Len())
+					}
+				})
+				synctest.Wait()
+			}
+			time.Sleep(time.Second)
+			if s := c.Stats(); s.WindowBytes > 4<<10 {
+				t.Errorf("%d bytes are reserved for what is not kept", s.WindowBytes)
+			}
+			// Who comes now cannot have its beginning.
+			if w := get(h, "/"); w.Body.Len() != 200_000 || w.Body.String()[:1] != "2" {
+				t.Errorf("later: %d bytes of run %.1s", w.Body.Len(), w.Body)
+			}
+			wg.Wait()
 		})
 	}
+}
+
+// A client that does not read holds up nobody of those who do, of a response
+// that is not kept: it is cut off.
+func TestStalledReaderOfWhatIsNotKeptIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const size = 1 << 20
+		h := newCache(t, Options{}).Handler(Policy{TTL: time.Minute, MaxBodyBytes: 64 << 10})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			for range size / 1024 {
+				_, _ = w.Write(make([]byte, 1024))
+				time.Sleep(time.Millisecond)
+			}
+		}))
+		until := make(chan struct{})
+		stalled := make(chan any, 1)
+		go func() {
+			stalled <- raised(func() {
+				h.ServeHTTP(&stallingWriter{httptest.NewRecorder(), until}, httptest.NewRequest("GET", "/", nil))
+			})
+		}()
+		synctest.Wait()
+		begin := time.Now()
+		if w := get(h, "/"); w.Body.Len() != size {
+			t.Errorf("%d bytes", w.Body.Len())
+		}
+		if took := time.Since(begin); took > 10*time.Second {
+			t.Errorf("held up for %v", took)
+		}
+		close(until)
+		if got := <-stalled; got != http.ErrAbortHandler {
+			t.Errorf("the stalled client: %v, want its connection cut", got)
+		}
+	})
+}
+
+// A stallingWriter takes no bytes until then.
+type stallingWriter struct {
+	*httptest.ResponseRecorder
+	until chan struct{}
+}
+
+func (w *stallingWriter) Write(p []byte) (int, error) {
+	<-w.until
+	return w.ResponseRecorder.Write(p)
 }
 
 // H18: trailers that were not declared pass, too, and keep the response out of

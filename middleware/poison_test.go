@@ -50,35 +50,6 @@ func TestHeadOfAStrangerChangesNothingForOthers(t *testing.T) {
 	}
 }
 
-// A response that a HEAD made fresh has the tags that the HEAD brought.
-func TestHeadBringsItsTags(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		tag := "one"
-		c := newCache(t, Options{})
-		h := c.Handler(Policy{})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Cache-Control", "max-age=10")
-			w.Header().Set("Etag", `"1"`)
-			w.Header().Set("Surrogate-Key", tag)
-			fmt.Fprint(w, "body")
-		}))
-		get(h, "/")
-		time.Sleep(11 * time.Second)
-		tag = "two"
-		head(h)
-		for _, row := range []struct {
-			purge string
-			hit   bool
-		}{{"one", true}, {"two", false}} {
-			if err := c.PurgeTag(row.purge, Hard); err != nil {
-				t.Fatal(err)
-			}
-			if w := get(h, "/"); keysHit(w) != row.hit {
-				t.Errorf("after a purge of %s: %q", row.purge, w.Header().Get("Cache-Status"))
-			}
-		}
-	})
-}
-
 // A field that Connection lists is not seen by an origin behind a proxy. Such a
 // request shares nothing with those whose field the origin sees.
 func TestFieldsThatConnectionHidesShareNothing(t *testing.T) {

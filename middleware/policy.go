@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/freshet-go/freshet/middleware/internal/key"
 )
 
 // A Policy says how the responses of one route are cached. It is plain data:
@@ -88,6 +90,11 @@ type Policy struct {
 	// four seconds at 5,000 a second.
 	MaxWaiting int
 
+	// MaxOrphans is how many runs of the route do not go on any more when all
+	// their clients have left: fewer do, since what they bring will be stored.
+	// The others end with their clients, as without a cache. Zero means 100.
+	MaxOrphans int
+
 	// MaxBodyBytes is the largest body stored. A larger one streams through
 	// to its client, whole, and is not stored. Zero means 8 MiB, or an eighth
 	// of Options.MaxBytes if that is less, which is also the upper bound.
@@ -101,6 +108,13 @@ type Policy struct {
 	// Query says which query parameters are part of the key. The zero value
 	// keys on the query string exactly as it was sent.
 	Query Query
+
+	// Credentials names request fields that say who a client is. A lifetime
+	// that only the policy gives (TTL, StatusTTL, HeuristicLimit) applies to no
+	// request with one of them, as to none with a Cookie or a client
+	// certificate, unless it is among Headers. Authorization counts in any case.
+	// Nil means [DefaultCredentials]; an empty list that is not nil means none.
+	Credentials []string
 
 	// Headers names request fields whose values are part of the key, beside
 	// those that the response names in Vary. With Authorization or Cookie
@@ -157,35 +171,26 @@ const (
 	StoreSetCookie SetCookie = "store"
 )
 
-// Query says which parameters of the query string are part of a key. When any
-// of its fields is set, parameters are compared in sorted order, values of one
-// name in the order sent.
-//
-// Where responses come with No-Vary-Search, what they say applies to the
-// parameters that are left: see the package's documentation.
-//
-// A handler on a route that sets Allow or Ignore sees only the parameters that
-// are part of the key: one that is not, cannot change a stored response.
-type Query struct {
-	// Allow lists the parameters that count. All others are dropped.
-	Allow []string
-
-	// Ignore lists parameters that do not count, such as "utm_source".
-	// A trailing "*" matches any ending. It cannot be combined with Allow.
-	Ignore []string
-
-	// Sort makes a=1&b=2 and b=2&a=1 the same key.
-	Sort bool
-}
-
-func (q Query) isZero() bool { return len(q.Allow) == 0 && len(q.Ignore) == 0 && !q.Sort }
+// Query says which parameters of the query string are part of a key. The zero
+// value takes the query as it was sent.
+type Query = key.Query
 
 const (
 	defaultFillTimeout  = 60 * time.Second
 	defaultMaxBodyBytes = 8 << 20
 	defaultMaxVariants  = 32
 	defaultMaxWaiting   = 20_000
+	defaultMaxOrphans   = 100
 )
+
+// DefaultCredentials are the request fields that Policy.Credentials stands for
+// when it is nil.
+func DefaultCredentials() []string {
+	return []string{
+		"Api-Key", "Private-Token", "Proxy-Authorization", "X-Access-Token", "X-Amz-Security-Token",
+		"X-Api-Key", "X-Auth-Token", "X-Forwarded-User", "X-Session-Token", "X-Vault-Token",
+	}
+}
 
 // Validate reports every field of p that no [Cache] would accept, each with
 // its name and value. [Cache.Handler] panics with the same error.
@@ -240,6 +245,14 @@ func (p Policy) Validate() error {
 	if p.MaxWaiting < 0 {
 		bad("MaxWaiting", p.MaxWaiting, "must not be negative")
 	}
+	if p.MaxOrphans < 0 {
+		bad("MaxOrphans", p.MaxOrphans, "must not be negative")
+	}
+	for _, name := range p.Credentials {
+		if !validFieldName(name) {
+			bad("Credentials", fmt.Sprintf("%q", name), "not a header field name")
+		}
+	}
 	if p.MaxVariants < 0 {
 		bad("MaxVariants", p.MaxVariants, "must not be negative")
 	}
@@ -280,6 +293,13 @@ func (p Policy) withDefaults(maxEntry int64) (Policy, error) {
 	if p.MaxVariants == 0 {
 		p.MaxVariants = defaultMaxVariants
 	}
+	if p.MaxOrphans == 0 {
+		p.MaxOrphans = defaultMaxOrphans
+	}
+	if p.Credentials == nil {
+		p.Credentials = DefaultCredentials()
+	}
+	p.Credentials = canonical(p.Credentials)
 	p.Headers = canonical(p.Headers)
 	slices.Sort(p.Headers)
 	p.Headers = slices.Compact(p.Headers)

@@ -1,14 +1,11 @@
 package middleware
 
 import (
-	"context"
-	"errors"
-	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/freshet-go/freshet/internal/engine"
-	"github.com/freshet-go/freshet/internal/rfc9111"
+	"github.com/freshet-go/freshet/middleware/internal/fill"
+	"github.com/freshet-go/freshet/middleware/internal/key"
 )
 
 // passFor is how long it is remembered that a key's responses are not shared,
@@ -26,25 +23,24 @@ const (
 )
 
 // settle stores what a run has brought, and gives back what it has reserved.
-func (x *exchange) settle(fl *engine.Flight[*fill], clean bool) {
-	f := fl.State
-	c := x.cache
-	f.mu.Lock()
-	v := f.verdict
-	body, reserved := f.body, f.reserved
-	if len(f.trailers) > 0 && v.shared {
-		v.shared, v.private = false, string(rfc9111.ReasonTrailer)
+func (r *run) settle(clean bool) {
+	c := r.cache
+	if r.orphan.Load() {
+		r.orphans.Add(-1)
 	}
-	store := v.shared && f.complete && !f.handedOver && !f.replayed
-	f.reserved = 0
-	f.mu.Unlock()
-	reason := v.private
+	body, reserved, ok := r.fill.Kept()
+	head, v, judged := r.fill.Verdict()
+	reason := r.fill.Reason()
+	if reason == replayed {
+		c.store.Release(reserved)
+		return
+	}
 	switch {
-	case store:
-		if !fl.Publish(func() { reason = x.publish(fl, &v, body, reserved) }) {
+	case ok:
+		if !r.fl.Publish(func() { reason = r.publish(v, body, reserved) }) {
 			c.store.Release(reserved)
 			reason = reasonPurged
-			if fl.Context.Err() != nil {
+			if r.fl.Context.Err() != nil {
 				reason = reasonIncomplete
 			}
 		}
@@ -54,20 +50,15 @@ func (x *exchange) settle(fl *engine.Flight[*fill], clean bool) {
 	default:
 		c.store.Release(reserved)
 		switch {
-		case f.replayed:
-			return
 		case !clean:
 			reason = reasonPanic
-		case v.failed:
-			reason = reasonError
+		case reason == fill.ReasonTrailer:
+			r.unfit(reason, true) // known only now
 		case reason == "":
 			reason = reasonIncomplete
 		}
-		if trailer := string(rfc9111.ReasonTrailer); clean && v.private == trailer {
-			fl.Publish(func() { x.remember(fl, trailer) }) // known only now
-		}
-		if x.old != nil && (!clean || v.failed) {
-			x.old.Failed(c.store.Now(), backoffBase, backoffLimit)
+		if failed := !clean || !judged || head.Kind == fill.Instead; r.old != nil && failed {
+			r.old.Failed(c.store.Now(), backoffBase, backoffLimit)
 		}
 	}
 	c.metrics.notStored(reason)
@@ -75,218 +66,161 @@ func (x *exchange) settle(fl *engine.Flight[*fill], clean bool) {
 
 // publish stores a complete response, under its variant if it has one, and
 // returns why it does not, or "".
-func (x *exchange) publish(fl *engine.Flight[*fill], v *verdict, body []byte, reserved int64) string {
-	c := x.cache
-	now := c.store.Now()
-	times := v.times(now)
-	if v.search != noSearch {
-		x.hint(fl, v.search, times)
-	}
-	varies := x.q.variant != nil || len(v.vary) > 0
-	if home := x.home(v.search); home != x.q.key {
-		c.searches.mu.RLock()
-		defer c.searches.mu.RUnlock()
-		// A removal of x's own query finds its run, by whatever rule that is named.
-		if found := v.search == noSearch && x.q.variant == nil; !found && fl.Gen < c.searches.removed {
+func (r *run) publish(v *verdict, body []byte, reserved int64) string {
+	c := r.cache
+	times := v.times
+	rec := new(record)
+	rec.response.Make(&v.draft, body, time.Now())
+	e, hash := &rec.entry, r.hash
+	e.Value.key, e.Value.response, e.Value.sharing, e.Value.metrics = r.key, &rec.response, v.sharing, r.of(r.req)
+	e.Times, e.Tags, e.Gen = times, r.tagged(v.tags), r.fl.Gen
+	var under *rule
+	if c.ruleOf(r.hash, &r.key) != nil || len(v.vary) > 0 {
+		under = r.ruleFor(v, times, nil)
+		if under == nil {
 			c.store.Release(reserved)
-			return reasonPurged // maybe
+			return reasonVariants
 		}
-		x = x.moved(fl, home)
-		e := c.store.Get(x.hash, x.q)
-		varies = len(v.vary) > 0 || e != nil && e.Value.variants != nil
-	}
-	e := v.record(body)
-	o := &e.Value
-	o.key, o.sharing, o.metrics = x.q.key.clone(), v.sharing, x.route(fl.State.req)
-	hash := x.q.key.hash(c.seed)
-	if varies {
-		vr, why := x.variantFor(fl, v, times, hash)
-		if vr == nil {
+		variant, _ := under.vary.Of(r.asked.Header)
+		if variant.IsZero() {
 			c.store.Release(reserved)
-			return why
+			return reasonVariants
 		}
-		o.variant, hash = vr, vr.hash
+		under.admit(r.fl.Gen)
+		e.Value.variant, hash = variant.String(), variant.Mix(hash)
 	}
-	e.Times, e.Tags, e.Gen = times, o.key.tagged(v.tags), fl.Gen
-	if c.store.Put(hash, e, c.cost(e), reserved) {
-		return ""
-	}
-	if c.store.Superseded(fl.Gen, c.store.Newest(), o, e.Tags) {
-		return reasonPurged
-	}
-	return reasonTooLarge
-}
-
-// cost is what e takes of the budget.
-func (c *Cache) cost(e *engine.Entry[object]) int64 {
-	o := &e.Value
-	n := c.store.Overhead() + o.key.size()
-	if o.response != nil {
-		n += o.response.size()
-	}
-	if o.variant != nil {
-		n += int64(len(o.variant.values))
-	}
-	if o.variants != nil {
-		n += o.variants.size()
-	}
-	for _, tag := range e.Tags {
-		n += int64(len(tag)) + perValue
-	}
-	return n
-}
-
-// record returns a new entry for what is stored of v with its whole body. Value
-// has no more than that.
-func (v *verdict) record(body []byte) *engine.Entry[object] {
-	if cap(body)-len(body) > len(body)/8+64 {
-		body = append(make([]byte, 0, len(body)), body...)
-	}
-	r := new(record)
-	fields := append(r.fields[:0], v.fields...) // a copy: readers still have v
-	if bodyAllowed(v.status) && v.length < 0 {
-		fields = append(fields, field{name: "Content-Length", values: []string{strconv.Itoa(len(body))}})
-	}
-	if v.untyped && len(body) > 0 && bodyAllowed(v.status) {
-		// Guessed once, from the beginning of the body, as net/http does: it
-		// would see no more than a part of it in a 206, and nothing for HEAD.
-		fields = append(fields, field{name: "Content-Type", values: []string{http.DetectContentType(body)}})
-	}
-	pack(fields)
-	r.response = response{
-		status: v.status, upstream: v.upstream, fields: fields,
-		body: body[:len(body):len(body)], initialAge: v.age, date: time.Now(),
-	}
-	r.response.sortFields()
-	r.response.validators = validatorsOf(r.response.fields)
-	r.entry.Value.response = &r.response
-	return &r.entry
-}
-
-// variantFor returns the variant under which a response that varies is stored,
-// and makes sure that it can be found: the object of the key must name the
-// fields. If it names others, it is replaced by one that names all of them,
-// since a response that is kept apart by too many fields is right, and one
-// that is kept apart by too few is another's. If there can be none it returns
-// why.
-func (x *exchange) variantFor(fl *engine.Flight[*fill], v *verdict, times engine.Times, hash uint64) (vr *variant, why string) {
-	c := x.cache
-	q := lookup{key: x.q.key}
-	fields := v.vary
-	var known *variants
-	born := fl.Gen
-	if e := c.store.Get(hash, q); e != nil && e.Value.variants != nil {
-		known = e.Value.variants
-		if born = known.born; fl.Gen < born {
-			return nil, reasonPurged // begun before the key was purged and asked for again
+	if !c.store.Put(hash, e, c.cost(e), reserved) {
+		if c.store.Superseded(r.fl.Gen, c.store.Newest(), &e.Value, e.Tags) {
+			return reasonPurged
 		}
-		fields = union(known.fields, fields)
-		if !known.covers(v.vary) {
-			known = nil
+		return reasonTooLarge
+	}
+	if under != nil {
+		if victim := under.keep(e, c.variantAt(&r.key)); victim != nil {
+			o := &victim.Value
+			c.store.Delete(victim.Hash(), lookup{o.key, o.variant})
 		}
-	} else if x.q.variant != nil {
-		return nil, reasonPurged // what it belonged to, or it made room for others
 	}
-	alive := func(vr *variant) bool { return c.store.Get(vr.hash, lookup{variant: vr}) != nil }
-	if known == nil {
-		known = newVariants(fields, x.policy.MaxVariants, born)
-	}
-	found := known.add(fl.State.asked, alive)
-	if found == nil {
-		return nil, reasonVariants
-	}
-	// Put again each time, so that it lives as long as its responses.
-	k := x.q.key.clone()
-	e := &engine.Entry[object]{
-		Value: object{key: k, variants: known, metrics: x.route(fl.State.req)},
-		Times: engine.NewTimes(times.Stored, times.Horizon().Sub(times.Stored), 0, 0),
-		Tags:  k.tagged(nil),
-		Gen:   c.store.Generation(),
-	}
-	if !c.store.Put(hash, e, c.cost(e), 0) {
-		return nil, reasonTooLarge
-	}
-	return found, ""
+	return ""
 }
 
-// unfit remembers that v is not shared, as soon as that is known: it may be
-// long before the response ends. An error is not remembered where that would
-// take the place of a response that can be validated, nor is an accident.
-func (x *exchange) unfit(fl *engine.Flight[*fill], v *verdict) {
-	if v.private == reasonEmpty || x.old != nil && serverError(v.status) {
+// ruleOf returns the rule by which the responses of a key vary, or nil.
+func (c *Cache) ruleOf(hash uint64, k *key.Key) *rule {
+	if e := c.store.Peek(hash, lookup{key: *k}); e != nil {
+		return e.Value.rule
+	}
+	return nil
+}
+
+// announce makes it known, at the header of a response, how the key's responses
+// vary: those who wait for it, and have another variant, begin a run of their
+// own now. It takes nothing away from what is stored.
+func (r *run) announce(v *verdict) {
+	c := r.cache
+	if e := c.store.Peek(r.hash, lookup{key: r.key}); e != nil && (e.Value.response != nil || e.Value.rule != nil) {
 		return
 	}
-	if v.private == reasonAuthorization || v.private == reasonCookie {
-		// True of requests like this one only; others may have stored theirs.
-		if e := x.cache.store.Get(x.hash, x.q); e != nil && e.Value.response != nil {
+	made := r.newRule(v.vary)
+	// Before it can be found, since who finds it asks for a variant; and not
+	// while publishing, whose lock is acquired after that of flights.
+	if variant, _ := made.vary.Of(r.asked.Header); !variant.IsZero() {
+		r.fl.Alias(flightName(&r.key, variant, r.method))
+	}
+	r.fl.Publish(func() { r.ruleFor(v, v.times, made) })
+}
+
+func (r *run) newRule(fields []string) *rule {
+	made := &rule{vary: key.NewVary(fields, r.cache.seed), limit: r.policy.MaxVariants}
+	made.born.Store(r.fl.Gen)
+	return made
+}
+
+// ruleFor returns the rule that a response is stored under, and makes sure that
+// it can be found for as long as the response. If there is one that does not
+// name all that the response varies by, it is replaced by one that does, since a
+// response that is kept apart by too many fields is right, and one that is kept
+// apart by too few is another's. A new rule is the one that was made, if that will
+// do. It returns nil if there can be none.
+func (r *run) ruleFor(v *verdict, times engine.Times, made *rule) *rule {
+	c := r.cache
+	e := c.store.Peek(r.hash, lookup{key: r.key})
+	var known *rule
+	horizon := times.Horizon()
+	switch {
+	case e == nil:
+	case e.Value.rule != nil:
+		if known = e.Value.rule; known.vary.Covers(v.vary) && e.Times.Horizon() >= horizon {
+			return known
+		}
+		horizon = max(horizon, e.Times.Horizon())
+	case e.Value.response != nil && len(unkeyed(r.asked.Header)) > 0 && e.State(c.store.Now()) != engine.Gone:
+		// A request with fields that handlers may heed, and that nobody names,
+		// does not take its place.
+		return nil
+	}
+	fields := v.vary
+	if known != nil {
+		fields = key.Union(known.vary.Fields(), fields)
+	}
+	if known == nil || !known.vary.Covers(fields) {
+		if known = made; known == nil || !known.vary.Covers(fields) {
+			known = r.newRule(fields)
+		}
+	}
+	put := &entry{
+		Value: object{key: r.key, rule: known},
+		Times: engine.NewTimes(times.Stored, horizon.Sub(times.Stored), 0, 0),
+		Tags:  r.tagged(nil),
+		Gen:   c.store.Generation(),
+	}
+	if !c.store.Put(r.hash, put, c.cost(put), 0) {
+		return nil
+	}
+	return known
+}
+
+// tagged returns tags with those of the URL.
+func (r *run) tagged(tags []string) []string {
+	names := r.key.Names()
+	all := make([]string, 0, len(names)+len(tags))
+	for _, name := range names {
+		all = append(all, name.Tag(r.cache.seed))
+	}
+	return append(all, tags...)
+}
+
+// unfit is called when it is known that the response is not stored: nobody
+// joins the run any more. Where the next one will not be stored either, that is
+// remembered for a while. It is not where that would take the place of what
+// others can use, nor of an error or an accident.
+func (r *run) unfit(reason string, lasting bool) {
+	r.fl.Disown()
+	if !lasting || reason == reasonEmpty || r.status >= 500 {
+		return
+	}
+	c := r.cache
+	e, v, _ := c.find(r.hash, &r.key, r.asked.Header)
+	if e != nil && e.Value.response != nil {
+		now := c.store.Now()
+		usable := e.State(now) != engine.Gone
+		switch {
+		case reason == reasonAuthorization, reason == reasonCookie, reason == reasonCredentials:
+			return // true of requests like this one only; others may have stored theirs
+		case usable && !r.plain(r.asked), usable && !replaces(r.status, true):
 			return
 		}
 	}
-	fl.Publish(func() { x.remember(fl, v.private) })
+	r.fl.Publish(func() { r.remember(v, reason) })
 }
 
 // remember notes for a while that responses are not shared.
-func (x *exchange) remember(fl *engine.Flight[*fill], why string) {
-	c := x.cache
-	k := x.q.key.clone()
-	e := &engine.Entry[object]{
-		Value: object{key: k, variant: x.q.variant, private: why, metrics: x.route(fl.State.req)},
+func (r *run) remember(v key.Variant, why string) {
+	c := r.cache
+	e := &entry{
+		Value: object{key: r.key, variant: v.String(), private: why},
 		Times: engine.NewTimes(c.store.Now(), passFor, passMore, 0),
-		Tags:  k.tagged(nil),
-		Gen:   fl.Gen,
+		Tags:  r.tagged(nil),
+		Gen:   r.fl.Gen,
 	}
-	c.store.Put(x.hash, e, c.cost(e), 0)
-}
-
-// refresh has the handler run behind a stale response, unless all workers are
-// busy. The caller has begun the refresh of e; if it were done here, its value
-// receiver would be allocated for all who find that another one has.
-func (x exchange) refresh(e *engine.Entry[object]) {
-	c := x.cache
-	if !c.pool.Acquire() {
-		c.refreshSkips.Add(1)
-		e.EndRefresh()
-		return
-	}
-	x.old, x.reason = e, "stale"
-	t, err := x.join(false)
-	if err != nil || !t.Leader {
-		e.EndRefresh()
-		c.pool.Release()
-		if err == nil {
-			t.Leave()
-		}
-		return
-	}
-	c.refreshes.Add(1)
-	go func() { // as long as the run, which is bounded by FillTimeout
-		defer c.pool.Release()
-		defer e.EndRefresh()
-		defer t.Leave()
-		if err := t.Wait(context.Background(), 0); err != nil {
-			e.Failed(c.store.Now(), backoffBase, backoffLimit)
-		}
-	}()
-}
-
-// crashed reports a panic that no client's goroutine can take: that of a
-// refresh, or of a run whose client has left.
-func (x *exchange) crashed(fl *engine.Flight[*fill]) {
-	f, crash := fl.State, fl.Crash()
-	f.mu.Lock()
-	taken := f.leader != nil
-	f.mu.Unlock()
-	if taken || aborted(crash) {
-		return
-	}
-	x.cache.panics.Add(1)
-	x.cache.opts.Logger.Error("handler panicked, and its client has left",
-		"panic", crash.Value, "path", f.req.URL.Path, "stack", string(crash.Stack))
-}
-
-// aborted reports whether a run ended in the way in which a handler says that
-// nobody has to be told.
-func aborted(crash *engine.Crash) bool {
-	err, ok := crash.Value.(error)
-	return ok && errors.Is(err, http.ErrAbortHandler)
+	c.store.Put(v.Mix(r.hash), e, c.cost(e), 0)
 }

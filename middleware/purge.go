@@ -4,10 +4,9 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
-	"strings"
 
 	"github.com/freshet-go/freshet/internal/engine"
-	"github.com/freshet-go/freshet/internal/rfc9111"
+	"github.com/freshet-go/freshet/middleware/internal/key"
 )
 
 // A Mode says what becomes of what is purged.
@@ -33,35 +32,52 @@ func (m Mode) engine() engine.Mode {
 // PurgeURL purges what is stored under a URL, by either face of the cache,
 // with all variants and for all methods. It is an absolute http or https URL
 // with the query that clients send, whatever routers cut off its path before
-// the cache. Under Policy.Query, one with parameters that do not count names
-// the same responses as one without, and so does an equivalent one where
-// responses have come with No-Vary-Search.
+// the cache, and whether or not TLS ends in front of the service. How it is
+// spelled does not matter: percent-encoding, the case of the host, default ports.
+// Under Policy.Query, one with parameters that do not count names the same
+// responses as one without. [Cache.PurgeNames] tells how it is read.
 //
 // Once it has returned, nothing is served as it was that was generated before,
 // nor what a run brings that was begun before: that goes to those who wait for
 // it now. After a soft purge it is stored as stale.
 func (c *Cache) PurgeURL(rawURL string, mode Mode) error {
-	u, err := c.purgeable("PurgeURL", rawURL)
-	if err != nil {
-		return err
+	names, err := c.names("PurgeURL", rawURL)
+	for _, name := range names {
+		c.store.PurgeTag(name.Tag(c.seed), mode.engine())
 	}
-	c.removing()
-	base := site(u.Scheme, u.Host) + u.EscapedPath()
-	purged := make(map[string]bool)
-	for _, q := range c.mountedQueries() {
-		for _, k := range c.equivalents(key{query: q.normalise(u.RawQuery)}) {
-			if tag := k.urlTag(base); !purged[tag] {
-				purged[tag] = true
-				c.store.PurgeTag(tag, mode.engine())
-			}
-		}
-	}
-	return nil
+	return err
 }
 
-// PurgePrefix is PurgeURL for all URLs of one scheme and host whose path
-// begins with that of prefix, compared as text without its encoding: that of
-// http://host/a also covers /a/b and /about. Their queries do not matter.
+// PurgeNames returns the names that PurgeURL purges for a URL: its host in small
+// letters without a default port, its path decoded, and the query as it is part
+// of keys: as it is sent first, then by the rules of each route there has been
+// that make another one of it.
+func (c *Cache) PurgeNames(rawURL string) ([]string, error) {
+	names, err := c.names("PurgeNames", rawURL)
+	all := make([]string, len(names))
+	for i, name := range names {
+		all[i] = name.String()
+	}
+	return all, err
+}
+
+func (c *Cache) names(method, rawURL string) ([]key.Name, error) {
+	u, err := c.purgeable(method, rawURL)
+	if err != nil {
+		return nil, err
+	}
+	var names []key.Name
+	for _, q := range c.mountedQueries() {
+		if name := key.NameOf(u).Under(&q); !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// PurgePrefix is PurgeURL for all URLs of one host whose path begins with that
+// of prefix, compared as text without its encoding: that of http://host/a also
+// covers /a/b and /about. Their queries do not matter.
 func (c *Cache) PurgePrefix(prefix string, mode Mode) error {
 	u, err := c.purgeable("PurgePrefix", prefix)
 	if err != nil {
@@ -70,7 +86,7 @@ func (c *Cache) PurgePrefix(prefix string, mode Mode) error {
 	if u.RawQuery != "" || u.ForceQuery {
 		return fmt.Errorf("middleware: PurgePrefix: %q: a prefix has no query", prefix)
 	}
-	c.store.PurgePrefix(site(u.Scheme, u.Host)+u.Path, mode.engine())
+	c.store.PurgePrefix(key.Prefix(u), mode.engine())
 	return nil
 }
 
@@ -82,7 +98,7 @@ func (c *Cache) PurgeTag(tag string, mode Mode) error {
 	if c.closed.Load() {
 		return ErrClosed
 	}
-	if tag == "" || tag[0] == reservedTag {
+	if tag == "" || tag[0] == key.ReservedTag {
 		return fmt.Errorf("middleware: PurgeTag: %q: not a tag", tag)
 	}
 	c.store.PurgeTag(tag, mode.engine())
@@ -108,7 +124,7 @@ func (c *Cache) purgeable(method, raw string) (*url.URL, error) {
 	if err != nil {
 		return nil, fmt.Errorf("middleware: %s: %w", method, err)
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
 		return nil, fmt.Errorf("middleware: %s: %q: not an absolute http or https URL", method, raw)
 	}
 	if u.Path == "" {
@@ -129,146 +145,23 @@ func (c *Cache) mountedQueries() []Query {
 func (c *Cache) noteQuery(q Query) {
 	c.queriesMu.Lock()
 	defer c.queriesMu.Unlock()
-	same := func(other Query) bool {
-		return slices.Equal(q.Allow, other.Allow) && slices.Equal(q.Ignore, other.Ignore) && q.Sort == other.Sort
-	}
-	if !q.isZero() && !slices.ContainsFunc(c.queries, same) {
+	if !q.IsZero() && !slices.ContainsFunc(c.queries, func(other Query) bool { return other.Equal(&q) }) {
 		c.queries = append(c.queries, q)
 	}
 }
 
-// reservedTag begins the tags that are the cache's own: the URL of what is
-// stored, and the groups of RFC 9875. No field can have it.
-const reservedTag = '\x00'
-
-// urlTag is the tag of all that is stored under a URL, given without its query
-// and in the form of site and url.URL.EscapedPath.
-func urlTag(base, query string) string {
-	if query != "" {
-		query = "?" + query
-	}
-	return string(reservedTag) + base + query
-}
-
 // groupTag is the tag of a group, which belongs to an origin (RFC 9875 2.1). The
 // faces do not share groups: a Handler's clients choose their Host.
-func (k *key) groupTag(group string) string {
+func groupTag(k *key.Key, group string) string {
 	face := "h"
-	if k.outbound {
+	if k.Outbound {
 		face = "t"
 	}
-	return string(reservedTag) + face + site(k.scheme(), k.host) + string(reservedTag) + group
+	return string(key.ReservedTag) + face + k.Origin() + string(key.ReservedTag) + group
 }
 
-// isGroupTag reports whether groupTag made a tag. A URL has no such byte.
+// isGroupTag reports whether groupTag made a tag: the tag of a name is shorter
+// than that of any group, and has no such letter after the first byte.
 func isGroupTag(tag string) bool {
-	return tag[0] == reservedTag && strings.IndexByte(tag[1:], reservedTag) >= 0
+	return len(tag) > 9 && tag[0] == key.ReservedTag && (tag[1] == 'h' || tag[1] == 't')
 }
-
-// site writes scheme and host as tags and prefixes have them. Hosts are
-// compared without case here, unlike in keys: what a purge reaches too much is
-// fetched again.
-func site(scheme, host string) string { return scheme + "://" + strings.ToLower(host) }
-
-func (k *key) scheme() string {
-	if k.tls {
-		return "https"
-	}
-	return "http"
-}
-
-// places returns where clients found what is stored under k: scheme and host,
-// and the path as it was sent. There are two where a request was sent to one
-// host in the name of another.
-func (k *key) places() (bases []string) {
-	rawPath, target := k.restParts()
-	base := site(k.scheme(), k.host)
-	switch {
-	case target == "":
-		u := url.URL{Path: k.path, RawPath: rawPath}
-		return []string{base + u.EscapedPath()}
-	case target[0] == '/':
-		if u, err := url.ParseRequestURI(target); err == nil {
-			target = u.EscapedPath()
-		}
-		return []string{base + target}
-	}
-	u, err := url.Parse(target) // the whole URL, which some clients send (RFC 9112 3.2.2)
-	if err != nil || u.Host == "" {
-		return []string{base + target}
-	}
-	if u.Path == "" {
-		u.Path = "/"
-	}
-	bases = []string{site(u.Scheme, u.Host) + u.EscapedPath()}
-	if named := base + u.EscapedPath(); named != bases[0] {
-		bases = append(bases, named)
-	}
-	return bases
-}
-
-// urlTags are the tags by which PurgeURL finds what is stored under k.
-func (k *key) urlTags() []string {
-	tags := k.places()
-	for i, base := range tags {
-		tags[i] = k.urlTag(base)
-	}
-	return tags
-}
-
-func (k *key) urlTag(base string) string {
-	if k.search != noSearch {
-		return searchTag(base, k.query, k.search)
-	}
-	return urlTag(base, k.query)
-}
-
-// hasPrefix reports whether an object's URL begins with what PurgePrefix made
-// of a prefix.
-func hasPrefix(o *object, prefix string) bool {
-	if o.key.rest == "" { // nearly always, and quickly
-		scheme, rest, _ := strings.Cut(prefix, "://")
-		n := len(o.key.host)
-		return scheme == o.key.scheme() && len(rest) > n && strings.EqualFold(rest[:n], o.key.host) &&
-			strings.HasPrefix(o.key.path, rest[n:])
-	}
-	for _, base := range o.key.places() {
-		if decoded, err := url.PathUnescape(base); err == nil {
-			base = decoded
-		}
-		if strings.HasPrefix(base, prefix) {
-			return true
-		}
-	}
-	return false
-}
-
-// tags returns the tags of a response to be stored under x's key, without
-// those of its URL.
-func (x *exchange) tags(v *verdict) []string {
-	tags := rfc9111.SurrogateKeys(v.header)
-	for _, group := range rfc9111.Groups(v.header["Cache-Groups"]) {
-		tags = append(tags, x.q.key.groupTag(group))
-	}
-	if x.policy.Tags != nil {
-		k := x.own()
-		own := x.policy.Tags(k.url(), v.header.Clone())
-		tags = append(tags, slices.DeleteFunc(slices.Clone(own), func(tag string) bool {
-			return tag == "" || tag[0] == reservedTag
-		})...)
-	}
-	return tags
-}
-
-// url returns the URL that k was made from, as far as it is known.
-func (k *key) url() *url.URL {
-	u := &url.URL{Path: k.path}
-	if parsed, err := url.Parse(k.places()[0]); err == nil {
-		u = parsed
-	}
-	u.RawQuery = k.query
-	return u
-}
-
-// tagged returns tags with those of the URL of k, which is a clone.
-func (k *key) tagged(tags []string) []string { return slices.Clip(append(k.urlTags(), tags...)) }

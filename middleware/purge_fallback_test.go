@@ -159,23 +159,23 @@ func TestReplayIsNotJoinedAfterAPurgeOfItsTag(t *testing.T) {
 		w.Header().Set("Cache-Control", "max-age=60")
 		w.Header().Set("Surrogate-Key", "news")
 		fmt.Fprint(w, "body")
-	})).(*handler)
+	})).(*route)
 	get(h, "/")
 	ask := func() *exchange {
 		r := httptest.NewRequest("GET", "/", nil)
-		x := &exchange{handler: h, w: httptest.NewRecorder(), r: r, began: c.store.Now(), reason: "uri-miss"}
-		x.q.key.set(r, &h.policy, false)
-		x.hash = x.q.key.hash(c.seed)
+		x := &exchange{route: h, w: httptest.NewRecorder(), r: r, began: c.store.Now(), reason: "uri-miss"}
+		x.key.Set(r, &h.rules)
+		x.hash = x.key.Hash(c.seed)
 		return x
 	}
-	ticket, err := ask().join(false) // as one that had found nothing before
+	ticket, err := ask().join(nil) // as one that had found nothing before
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ticket.Leave()
 	<-ticket.Over()
-	if !ticket.State.replayed || !ask().mayJoin(ticket.Flight) {
-		t.Fatalf("replayed %v, or not joined without a purge", ticket.State.replayed)
+	if reason := ticket.State.fill.Reason(); reason != replayed || !ask().mayJoin(ticket.Flight) {
+		t.Fatalf("%s, or not joined without a purge", reason)
 	}
 	if err := c.PurgeTag("news", Hard); err != nil {
 		t.Fatal(err)

@@ -120,7 +120,9 @@ func TestPurgePrefix(t *testing.T) {
 		{"/shop/a?q=1", "http://EXAMPLE.com/shop/a", true},
 		{"/shop/a", "http://example.com", true},
 		{"/shop/a", "http://example.com/shop/a/", false},
-		{"/shop/a", "https://example.com/", false},
+		{"/shop/a", "https://example.com/", true}, // TLS ends in front of services
+		{"/shop/a", "http://example.com:80/", true},
+		{"/shop/a", "http://example.com:8080/", false},
 		{"/shop/a", "http://example.co/", false},
 		{"/shop/a", "http://example.com.au/", false},
 		{"/vary", "http://example.com/va", true},

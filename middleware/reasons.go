@@ -1,5 +1,7 @@
 package middleware
 
+import "github.com/freshet-go/freshet/middleware/internal/fill"
+
 // Reasons of this package, beside those of rfc9111: each is a detail of
 // Cache-Status and a label of metrics. The package's documentation lists all.
 const (
@@ -8,16 +10,16 @@ const (
 	reasonAuthorization = "authorization"
 	reasonUpgrade       = "upgrade"
 	reasonConnection    = "connection"
+	reasonCredentials   = "credentials"
+	reasonPrecondition  = "precondition"
 	reasonOnlyIfCached  = "only-if-cached"
 	reasonCookie        = "cookie"
-	reasonTooLarge      = "too-large"
+	reasonTooLarge      = fill.ReasonTooLarge
 	reasonVariants      = "variants"
-	reasonFlush         = "flush"
-	reasonHijack        = "hijack"
-	reasonEmpty         = "empty"
+	reasonEmpty         = fill.ReasonEmpty
 	reasonEventStream   = "event-stream"
-	reasonIncomplete    = "incomplete"
-	reasonTimeout       = "timeout"
+	reasonIncomplete    = fill.ReasonIncomplete
+	reasonTimeout       = fill.ReasonTimeout
 	reasonPanic         = "panic"
 	reasonPurged        = "purged"
 	reasonClosed        = "closed"

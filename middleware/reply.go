@@ -10,6 +10,8 @@ import (
 	"net/textproto"
 	"strconv"
 	"strings"
+
+	"github.com/freshet-go/freshet/middleware/internal/stored"
 )
 
 // A reply is the ResponseWriter of a caller of RoundTrip: what is written to it
@@ -110,7 +112,7 @@ func (r *reply) start(serve func(*http.Request)) {
 // what the reader of the body is told.
 func (r *reply) crashed(value any) error {
 	if r.stream.done {
-		if e, ok := value.(originError); ok {
+		if e, ok := value.(originError); ok && e.error != io.EOF { // which would be a clean end
 			return e.error
 		}
 		return io.ErrUnexpectedEOF
@@ -213,7 +215,7 @@ func (r *reply) respond(status int) *http.Response {
 	if n, err := strconv.ParseInt(resp.Header.Get("Content-Length"), 10, 64); err == nil && n >= 0 {
 		resp.ContentLength = n
 	}
-	if !bodyAllowed(status) {
+	if !stored.BodyAllowed(status) {
 		resp.ContentLength = 0
 	}
 	if r.stream == nil {

@@ -2,7 +2,6 @@ package middleware
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -74,7 +73,7 @@ func TestS1LeaderLeaves(t *testing.T) {
 				t.Error("the run ended with its leader")
 			}
 		}))
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		ctx, cancel := leaving(t, time.Second)
 		defer cancel()
 		go h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", "/", nil))
 		synctest.Wait()

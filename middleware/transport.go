@@ -38,8 +38,7 @@ func (c *Cache) Transport(p Policy, base http.RoundTripper) http.RoundTripper {
 	if base == nil {
 		base = http.DefaultTransport
 	}
-	h := c.mount(p, HonourDirectives)(origin{base}).(*handler)
-	h.outbound = true
+	h := c.mount(c.accepted(p), HonourDirectives, true, origin{base})
 	if h.metrics == nil { // the router's pattern in the context is that of another request
 		h.metrics = c.metrics.route("transport")
 	}
@@ -49,7 +48,7 @@ func (c *Cache) Transport(p Policy, base http.RoundTripper) http.RoundTripper {
 // A transport is one use of a Cache as an http.RoundTripper.
 type transport struct {
 	base     http.RoundTripper
-	exchange *handler
+	exchange *route
 }
 
 // RoundTrip implements [http.RoundTripper]. A hit is answered on the caller's
@@ -131,24 +130,32 @@ func (o origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		o.direct(rep, w, r)
 		return
 	}
+	// net/http may call the hook when RoundTrip has returned: too late to touch w.
+	var interim sync.Mutex
+	over := false
 	trace := httptrace.ClientTrace{Got1xxResponse: func(status int, h textproto.MIMEHeader) error {
-		forward(w, status, http.Header(h))
+		interim.Lock()
+		defer interim.Unlock()
+		if !over {
+			forward(w, status, http.Header(h))
+		}
 		return nil
 	}}
 	if first, ok := r.Context().Value(replyKey{}).(*reply); ok {
 		first.traced = true // its hooks are called by base
 	}
 	resp, err := o.base.RoundTrip(outbound(r.WithContext(httptrace.WithClientTrace(r.Context(), &trace))))
+	interim.Lock()
+	over = true
+	interim.Unlock()
 	if err == nil && resp == nil {
 		err = fmt.Errorf("middleware: %T.RoundTrip returned neither a response nor an error", o.base)
 	}
 	if err != nil {
-		if rec := recorderOf(w); rec != nil {
-			rec.failure = failure{status: http.StatusBadGateway, err: err}
-			rec.WriteHeader(http.StatusBadGateway)
-			return
-		}
-		panic(originError{err}) // for a caller who has the first part of a response
+		f := failure{status: http.StatusBadGateway, err: err}
+		recorderOf(w).Announce(f.head(), &verdict{failure: f})
+		w.WriteHeader(f.status)
+		return
 	}
 	if resp.Body != nil {
 		defer resp.Body.Close()
@@ -193,10 +200,6 @@ func (o origin) direct(rep *reply, w http.ResponseWriter, r *http.Request) {
 	}
 	rep.taken = resp
 	w.WriteHeader(resp.StatusCode)
-	if seen, ok := w.(*watcher); ok && seen.kept != nil && resp.Body != nil {
-		// Its bytes are seen when the caller reads them.
-		resp.Body, seen.kept = &captured{ReadCloser: resp.Body, resp: resp, kept: seen.kept}, nil
-	}
 }
 
 // forward writes an interim response to w.

@@ -17,6 +17,8 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	chimw "github.com/go-chi/chi/v5/middleware"
+
+	"github.com/freshet-go/freshet/middleware/internal/key"
 )
 
 // H5: fields that were set outside the cache belong to one client. They are
@@ -188,44 +190,47 @@ func headersAcceptGzip(accept string) bool {
 	return strings.Contains(accept, "gzip") && !strings.Contains(accept, "gzip;q=0")
 }
 
-// D4: beyond the cap on variants requests run the handler for themselves, at
-// once and untouched, and those that have a place keep it.
-func TestHeadersVariantCap(t *testing.T) {
+// Variants go by use: odd values take places from other odd values, and those
+// that are asked for keep theirs, as do requests that say nothing.
+func TestVariantsGoByUse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, Options{})
-		var inline int
 		h := c.Handler(Policy{MaxVariants: 3})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if _, ok := w.(*recorder); !ok {
-				inline++
-			}
-			w.Header().Set("Cache-Control", "max-age=60")
+			w.Header().Set("Cache-Control", "max-age=6000")
 			w.Header().Set("Vary", "User-Agent")
 			_, _ = io.WriteString(w, r.Header.Get("User-Agent"))
 		}))
-		agents := func(from, to int, want string) {
+		ask := func(agent string) bool {
 			t.Helper()
-			for i := from; i < to; i++ {
-				agent := fmt.Sprint("agent", i)
-				w := get(h, "/", "User-Agent", agent)
-				if got := w.Header().Get("Cache-Status"); got != want && !(i == 0 && want == "freshet; fwd=vary-miss; stored; ttl=60") {
-					t.Errorf("%s: %q, want %q", agent, got, want)
-				}
-				if w.Body.String() != agent {
-					t.Errorf("%s got %q", agent, w.Body.String())
-				}
+			var fields []string
+			if agent != "" {
+				fields = []string{"User-Agent", agent}
+			}
+			w := get(h, "/", fields...)
+			if w.Body.String() != agent {
+				t.Errorf("%q got %q", agent, w.Body.String())
+			}
+			return keysHit(w)
+		}
+		ask("")
+		ask("popular")
+		for i := range 100 {
+			time.Sleep(time.Second)
+			if ask(fmt.Sprint("odd", i)) {
+				t.Errorf("odd%d: a hit", i)
+			}
+			if !ask("popular") {
+				t.Errorf("after odd%d: the variant in use has lost its place", i)
+			}
+			if n := c.Stats().Entries; n > 4 { // three and the rule
+				t.Fatalf("%d entries", n)
 			}
 		}
-		agents(0, 3, "freshet; fwd=vary-miss; stored; ttl=60")
-		agents(3, 100, "freshet; fwd=vary-miss; detail=variants")
-		agents(0, 3, "freshet; hit; ttl=60")
-		if inline != 97 {
-			t.Errorf("%d handled inline", inline)
+		if !ask("") {
+			t.Error("requests without the field have lost their place")
 		}
-		if n := c.Stats().Entries; n != 4 { // three and the key's own
-			t.Errorf("%d entries", n)
-		}
-		// Values that are very long have no place in the list.
-		long := strings.Repeat("x", maxVariantBytes)
+		// Values that are very long are not told apart.
+		long := strings.Repeat("x", key.MaxVariantBytes)
 		if w := get(h, "/", "User-Agent", long); w.Body.String() != long || !strings.HasSuffix(w.Header().Get("Cache-Status"), "detail=variants") {
 			t.Errorf("%q", w.Header())
 		}
@@ -263,8 +268,9 @@ func TestHeadersVaryUnion(t *testing.T) {
 	request("2", "2", "22", 6)
 }
 
-// S11: who waits for a run and turns out to differ in the fields that its
-// response varies by does not take it.
+// Who waits for a run and turns out to differ in the fields that its response
+// varies by does not take it, and those who agree with each other in them share
+// one of their own.
 func TestHeadersFollowersDiffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCache(t, Options{})
@@ -290,7 +296,7 @@ func TestHeadersFollowersDiffer(t *testing.T) {
 				t.Errorf("%s got %q", language, got)
 			}
 		}
-		if s := c.Stats(); s.Coalesced != 19 {
+		if s := c.Stats(); s.Coalesced != 57 || s.OriginCalls != 3 {
 			t.Errorf("%+v", s)
 		}
 	})

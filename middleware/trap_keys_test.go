@@ -4,15 +4,14 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/middleware/internal/key"
+	"github.com/freshet-go/freshet/middleware/internal/stored"
 )
 
 // keysEcho answers with all that may tell two requests apart.
@@ -209,7 +208,7 @@ func TestKeysQuery(t *testing.T) {
 			}
 			// The other way round, the handler must see the same.
 			calls = 0
-			h = newCache(t, Options{}).Handler(Policy{Query: row.query})(h.(*handler).next)
+			h = newCache(t, Options{}).Handler(Policy{Query: row.query})(h.(*route).next)
 			r := httptest.NewRequest("GET", "/?"+row.b, nil)
 			_ = r.ParseForm() // by middleware outside
 			if got := keysServe(h, r).Body.String(); got != row.wantSeen || uri != row.wantSeen || form != "" {
@@ -259,31 +258,46 @@ func TestKeysHeaders(t *testing.T) {
 // one hash and must only ever give what belongs to the key.
 func TestKeysCollide(t *testing.T) {
 	c := newCache(t, Options{})
-	one, two := &variant{hash: 7, values: "same"}, &variant{hash: 7, values: "same"}
+	of := func(target, rawPath, requestURI, extra string, secure bool) key.Key {
+		r := httptest.NewRequest("GET", "http://a"+target, nil)
+		r.URL.RawPath, r.RequestURI, r.TLS = rawPath, target, nil
+		if requestURI != "" {
+			r.RequestURI = requestURI
+		}
+		if secure {
+			r.TLS = new(tls.ConnectionState)
+		}
+		r.Header.Set("X-Extra", extra)
+		rules := key.Rules{}
+		if extra != "" {
+			rules.Headers = []string{"X-Extra"}
+		}
+		return rules.Of(r)
+	}
 	lookups := []lookup{
-		{key: key{host: "a", path: "/"}},
-		{key: key{host: "", path: "a/"}},
-		{key: key{host: "a", path: "/", tls: true}},
-		{key: key{host: "a", path: "/", query: "q"}},
-		{key: key{host: "a", path: "/", rest: rest("q", "", "")}},
-		{key: key{host: "a", path: "/", rest: rest("", "q", "")}},
-		{key: key{host: "a", path: "/", rest: rest("", "", "q")}},
-		{key: key{host: "a", path: "/q"}},
-		{key: key{host: "a", path: "/", query: "q", search: 1}},
-		{key: key{host: "a", path: "/", query: "q", search: 2}},
-		{key: key{host: "a", path: "/", search: ofPath}},
-		{variant: one},
-		{variant: two},
+		{key: of("/", "", "", "", false)},
+		{key: of("/", "", "", "", true)},
+		{key: of("/?q", "", "", "", false)},
+		{key: of("/?", "", "", "", false)},
+		{key: of("/", "q", "", "", false)},
+		{key: of("/", "", "q", "", false)},
+		{key: of("/", "", "", "q", false)},
+		{key: of("/q", "", "", "", false)},
+		{key: key.Key{Host: "", Path: "a/"}},
+		{key: key.Key{Host: "a", Path: "/", Outbound: true}},
+		{key: of("/", "", "", "", false), variant: "v"},
+		{key: of("/", "", "", "", true), variant: "v"},
+		{key: of("/", "", "", "", false), variant: "w"},
 	}
 	const hash = 7
 	for i, q := range lookups {
 		body := fmt.Sprint(i)
-		stored := c.store.Put(hash, &engine.Entry[object]{
-			Value: object{key: q.key, variant: q.variant, response: &response{body: []byte(body)}},
+		put := c.store.Put(hash, &engine.Entry[object]{
+			Value: object{key: q.key, variant: q.variant, response: &stored.Response{Body: []byte(body)}},
 			Times: engine.NewTimes(c.store.Now(), 1e12, 0, 0),
 			Gen:   c.store.Generation(),
 		}, 500, 0)
-		if !stored {
+		if !put {
 			t.Fatalf("%d not stored", i)
 		}
 		for j, other := range lookups {
@@ -296,106 +310,4 @@ func TestKeysCollide(t *testing.T) {
 	if c.store.Delete(hash, lookups[0]) {
 		t.Error("deleted another's entry")
 	}
-}
-
-// FuzzKeyString: different keys are encoded differently. The parts of the
-// other keys are the same text, cut at other places.
-func FuzzKeyString(f *testing.F) {
-	f.Add("a.example", "/x", "", "", "q=1", "", false, uint16(3), uint16(9))
-	f.Add("\x02ab", "\x00", "\x01", "s", "", "\x80\x01", true, uint16(0), uint16(1))
-	f.Fuzz(func(t *testing.T, host, path, rawPath, target, query, extra string, tls bool, from, by uint16) {
-		all := host + path + rawPath + target + query + extra
-		cut := func(n uint16) int { return int(n) % (len(all) + 1) }
-		i, j := min(cut(from), cut(by)), max(cut(from), cut(by))
-		parts := func(tls bool, p ...string) (key, [7]string) {
-			k := key{tls: tls, host: p[0], path: p[1], query: p[4], rest: rest(p[2], p[3], p[5])}
-			return k, [7]string{fmt.Sprint(tls), p[0], p[1], p[2], p[3], p[4], p[5]}
-		}
-		a, of := parts(tls, host, path, rawPath, target, query, extra)
-		check := func(b key, parts [7]string) {
-			if same := parts == of; same != (a == b) || same != (a.string() == b.string()) {
-				t.Errorf("%q and %q: same key %v, both encoded %q", of, parts, a == b, a.string())
-			}
-		}
-		check(a, of)
-		check(parts(tls, all, "", "", "", "", ""))
-		check(parts(tls, all[:i], all[i:j], "", "", all[j:], ""))
-		check(parts(tls, "", all[:i], all[i:j], "", "", all[j:]))
-		check(parts(tls, host, path, all[:i], all[i:j], query, all[j:]))
-		check(parts(!tls, host, path, rawPath, target, query, extra))
-		check(parts(tls, path, host, target, rawPath, extra, query))
-		check(parts(tls, a.string(), "", "", "", "", ""))
-		check(parts(true, strings.TrimPrefix(host, "s"), path, rawPath, target, query, extra))
-		if c := a.clone(); c != a || c.string() != a.string() || c.size() != a.size() {
-			t.Errorf("clone of %+v is %+v", a, c)
-		}
-	})
-}
-
-// FuzzQueryNormalise: normalising twice is normalising once, nothing that
-// counts is lost or reordered within its name, and nothing else is left.
-func FuzzQueryNormalise(f *testing.F) {
-	f.Add("b=2&a=1&a=0&utm_x=3", "a", uint8(0))
-	f.Add("b=2&a=1&&a=0;a=9&=&%zz=1&%61=7", "a", uint8(1))
-	f.Add("utm_source=x&id=1&UTM_a", "utm_*", uint8(1))
-	f.Add("&&b=&a&b=1", "", uint8(2))
-	f.Fuzz(func(t *testing.T, raw, name string, mode uint8) {
-		var q Query
-		switch mode % 3 {
-		case 0:
-			q.Allow = []string{name, "id"}
-		case 1:
-			q.Ignore = []string{name, "ref", "utm_*"}
-		default:
-			q.Sort = true
-		}
-		once := q.normalise(raw)
-		if twice := q.normalise(once); twice != once {
-			t.Fatalf("%q: %q, then %q", raw, once, twice)
-		}
-		want := make(map[string][]string)
-		keysParams(raw, func(name, pair string) {
-			if keysCounts(&q, name) {
-				want[name] = append(want[name], pair)
-			}
-		})
-		got := make(map[string][]string)
-		var names []string
-		keysParams(once, func(name, pair string) {
-			got[name] = append(got[name], pair)
-			names = append(names, name)
-		})
-		if !maps.EqualFunc(got, want, slices.Equal) || !slices.IsSorted(names) {
-			t.Fatalf("%+v: %q became %q", q, raw, once)
-		}
-	})
-}
-
-func keysParams(raw string, yield func(name, pair string)) {
-	for _, pair := range strings.Split(raw, "&") {
-		if pair == "" {
-			continue
-		}
-		name := pair
-		if i := strings.IndexByte(pair, '='); i >= 0 {
-			name = pair[:i]
-		}
-		if decoded, err := url.QueryUnescape(name); err == nil {
-			name = decoded
-		}
-		yield(name, pair)
-	}
-}
-
-// keysCounts is what the documentation of Query says.
-func keysCounts(q *Query, name string) bool {
-	if q.Allow != nil {
-		return slices.Contains(q.Allow, name)
-	}
-	for _, pattern := range q.Ignore {
-		if name == pattern || strings.HasSuffix(pattern, "*") && strings.HasPrefix(name, strings.TrimSuffix(pattern, "*")) {
-			return false
-		}
-	}
-	return true
 }

@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -325,7 +324,7 @@ func TestPrivateEndsWithItsClient(t *testing.T) {
 			ended <- r.Context().Err()
 		}))
 		r := httptest.NewRequest("GET", "/", nil)
-		ctx, cancel := context.WithTimeout(r.Context(), time.Hour)
+		ctx, cancel := leaving(t, time.Hour)
 		defer cancel()
 		began := time.Now()
 		if w := keysServe(h, r.WithContext(ctx)); !strings.HasPrefix(w.Body.String(), "x") {

@@ -148,7 +148,7 @@ func TestDeclaredLength(t *testing.T) {
 		_, _ = io.WriteString(w, "56789")
 	})))
 	for range 2 {
-		if resp, got, err := fetch(srv.Client(), srv.URL+"/20"); err == nil {
+		if resp, got, err := fetch(srv.Client(), srv.URL+"/20"); err == nil && resp.StatusCode != http.StatusBadGateway {
 			t.Errorf("too short: a clean %d with %q", resp.StatusCode, got)
 		}
 		if _, got, err := fetch(srv.Client(), srv.URL+"/7"); err != nil || got != "0123456" {

@@ -8,8 +8,7 @@ import (
 )
 
 // A watcher is the ResponseWriter of a request that is passed to the handler
-// although its response says something about stored ones. It changes nothing of
-// that.
+// although its header is of interest. It changes nothing of that.
 type watcher struct {
 	http.ResponseWriter
 
@@ -17,7 +16,6 @@ type watcher struct {
 	// client can see them.
 	seen  func(status int, h http.Header)
 	wrote bool
-	kept  *capture // gets the body too; nil = not
 }
 
 func (w *watcher) see(status int) {
@@ -38,19 +36,12 @@ func (w *watcher) WriteHeader(status int) {
 // Write passes p on.
 func (w *watcher) Write(p []byte) (int, error) {
 	w.see(http.StatusOK)
-	n, err := w.ResponseWriter.Write(p)
-	if w.kept != nil {
-		w.kept.write(p, err)
-	}
-	return n, err
+	return w.ResponseWriter.Write(p)
 }
 
 // ReadFrom keeps what the client's ResponseWriter can do with a file.
 func (w *watcher) ReadFrom(src io.Reader) (int64, error) {
 	w.see(http.StatusOK)
-	if w.kept != nil {
-		return io.Copy(struct{ io.Writer }{w}, src) // not through here again
-	}
 	return io.Copy(w.ResponseWriter, src)
 }
 
@@ -67,6 +58,15 @@ func (w *watcher) Flush() { _ = w.FlushError() }
 func (w *watcher) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	w.wrote = true
 	return http.NewResponseController(w.ResponseWriter).Hijack()
+}
+
+// CloseNotify implements http.CloseNotifier, which frameworks still ask for.
+func (w *watcher) CloseNotify() <-chan bool {
+	//lint:ignore SA1019 it is what they ask for
+	if n, ok := w.ResponseWriter.(http.CloseNotifier); ok {
+		return n.CloseNotify()
+	}
+	return make(chan bool)
 }
 
 // Unwrap is for http.ResponseController.

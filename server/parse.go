@@ -147,9 +147,13 @@ var policyFields = []field[cachemw.Policy]{
 	{"wait_timeout", func(d *decoder, p string, n *node, v *cachemw.Policy) { v.WaitTimeout = d.duration(p, n) }},
 	{"max_body_bytes", func(d *decoder, p string, n *node, v *cachemw.Policy) { v.MaxBodyBytes = d.size(p, n) }},
 	{"max_waiting", func(d *decoder, p string, n *node, v *cachemw.Policy) { v.MaxWaiting = d.integer(p, n) }},
+	{"max_orphans", func(d *decoder, p string, n *node, v *cachemw.Policy) { v.MaxOrphans = d.integer(p, n) }},
 	{"max_variants", func(d *decoder, p string, n *node, v *cachemw.Policy) { v.MaxVariants = d.integer(p, n) }},
 	{"query", func(d *decoder, p string, n *node, v *cachemw.Policy) {
 		decodeFields(d, p, n, queryFields, &v.Query)
+	}},
+	{"credentials", func(d *decoder, p string, n *node, v *cachemw.Policy) {
+		v.Credentials = append([]string{}, d.strings(p, n)...) // an empty list is not the default
 	}},
 	{"headers", func(d *decoder, p string, n *node, v *cachemw.Policy) { v.Headers = d.strings(p, n) }},
 	{"request_directives", func(d *decoder, p string, n *node, v *cachemw.Policy) {

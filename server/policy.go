@@ -27,8 +27,10 @@ func policyParts(p cachemw.Policy) []policyPart {
 		{"wait_timeout", cachemw.Policy{WaitTimeout: p.WaitTimeout}},
 		{"max_body_bytes", cachemw.Policy{MaxBodyBytes: p.MaxBodyBytes}},
 		{"max_waiting", cachemw.Policy{MaxWaiting: p.MaxWaiting}},
+		{"max_orphans", cachemw.Policy{MaxOrphans: p.MaxOrphans}},
 		{"max_variants", cachemw.Policy{MaxVariants: p.MaxVariants}},
 		{"query", cachemw.Policy{Query: p.Query}},
+		{"credentials", cachemw.Policy{Credentials: p.Credentials}},
 		{"headers", cachemw.Policy{Headers: p.Headers}},
 		{"request_directives", cachemw.Policy{RequestDirectives: p.RequestDirectives}},
 	}

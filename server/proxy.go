@@ -56,6 +56,21 @@ func addVia(h http.Header, in *http.Request) {
 	h["Via"] = []string{hop}
 }
 
+// asSent keeps net/http from guessing a Content-Type where the upstream has sent
+// none: it would take what a user has uploaded for a page with scripts, in spite
+// of an X-Content-Type-Options beside it.
+type asSent struct{ http.ResponseWriter }
+
+func (w asSent) WriteHeader(status int) {
+	if h := w.Header(); status >= 200 && h["Content-Type"] == nil {
+		h["Content-Type"] = nil
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (w asSent) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
 // fail answers a request whose exchange with the upstream failed before there
 // was a response header: with a stale response if there is one, else 503 with
 // Retry-After, 504 or 502. If its body was at fault it is answered 400.

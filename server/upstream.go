@@ -60,7 +60,7 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			u.transport.CloseIdleConnections()
 		}
 	}()
-	u.proxy.ServeHTTP(w, r)
+	u.proxy.ServeHTTP(asSent{w}, r)
 }
 
 // retire closes the idle connections now, and those that are in use when the

@@ -136,6 +136,23 @@ func (c *Cache[Q, V]) Get(hash uint64, q Q) *Entry[V] {
 	return e
 }
 
+// Peek is Get for looking, which does not count as a use.
+func (c *Cache[Q, V]) Peek(hash uint64, q Q) *Entry[V] {
+	if e := c.At(hash); e != nil && c.match(q, &e.Value) {
+		return e
+	}
+	return nil
+}
+
+// At returns the live entry of a hash, whatever its key.
+func (c *Cache[Q, V]) At(hash uint64) *Entry[V] {
+	e := c.index.get(hash)
+	if e != nil && e.checked.Load() < c.epochs.newest.Load() {
+		e = c.recheck(hash, e)
+	}
+	return e
+}
+
 // recheck returns the entry of hash if it outlives all purges. It was e a
 // moment ago; when another has taken its place meanwhile, that one counts.
 func (c *Cache[Q, V]) recheck(hash uint64, e *Entry[V]) *Entry[V] {

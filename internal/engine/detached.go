@@ -20,6 +20,7 @@ type Detached struct {
 	done     chan struct{}
 	cause    error        // guarded by mu; set once, before done is closed
 	deadline time.Time    // guarded by mu; zero if lifted
+	expired  func() bool  // guarded by mu; see Detach
 	timer    *time.Timer  // guarded by mu
 	after    []*afterFunc // guarded by mu; called when done
 }
@@ -36,15 +37,22 @@ func Detach(ctx context.Context, timeout time.Duration, expired func() (goesOn b
 		deadline: time.Now().Add(timeout),
 	}
 	d.mu.Lock() // the timer may fire before d.timer is set
-	d.timer = time.AfterFunc(timeout, func() {
-		if expired != nil && expired() {
-			d.Lift()
-			return
-		}
-		d.Cancel(context.DeadlineExceeded)
-	})
+	d.expired = expired
+	d.timer = time.AfterFunc(timeout, d.expire)
 	d.mu.Unlock()
 	return d
+}
+
+// expire is called at the deadline.
+func (d *Detached) expire() {
+	d.mu.Lock()
+	expired := d.expired
+	d.mu.Unlock()
+	if expired != nil && expired() {
+		d.Lift()
+		return
+	}
+	d.Cancel(context.DeadlineExceeded)
 }
 
 // Cancel ends d for a cause. The first call counts.
@@ -55,6 +63,7 @@ func (d *Detached) Cancel(cause error) {
 		return
 	}
 	d.cause = cause
+	d.expired = nil // a timer that was stopped may keep d for as long as it had to go
 	d.timer.Stop()
 	after := d.after
 	d.after = nil

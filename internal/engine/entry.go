@@ -162,6 +162,9 @@ type Entry[V any] struct {
 	retryAt    atomic.Int64  // Instant before which no refresh is tried
 }
 
+// Hash returns the hash that e was put under.
+func (e *Entry[V]) Hash() uint64 { return e.hash }
+
 // Now returns the times of e with what soft purges have made of them.
 func (e *Entry[V]) Now() Times {
 	if at := e.softened.Load(); at != 0 {

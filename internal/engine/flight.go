@@ -77,11 +77,13 @@ type Flight[S any] struct {
 	Context *Detached
 
 	key   string
+	also  string // guarded by shard.mu; another key, "" = none
 	shard *flightShard[S]
 
-	waiters int    // guarded by shard.mu
-	keep    bool   // guarded by shard.mu; go on when there are no waiters
-	crash   *Crash // written before the run is over
+	waiters int         // guarded by shard.mu
+	keep    bool        // guarded by shard.mu; go on when there are no waiters
+	left    func() bool // in place of keep; nil = none
+	crash   *Crash      // written before the run is over
 
 	over chan struct{} // closed when the run is over
 
@@ -106,6 +108,7 @@ type Start[S any] struct {
 	Timeout time.Duration           // of the run's context
 	Expired func(f *Flight[S]) bool // called after Timeout: whether the run goes on without one; nil = not
 	Keep    bool                    // let the run go on when nobody waits for it
+	Left    func(f *Flight[S]) bool // in place of Keep: asked when nobody waits any more; must not call Flights
 	Gen     func() uint64           // draws the generation
 	State   func(f *Flight[S]) S    // makes the state that is shared
 	Run     func(f *Flight[S])      // fills it, on a goroutine of its own
@@ -139,6 +142,9 @@ func (t *Flights[S]) Join(ctx context.Context, hash uint64, key string, start St
 				return start.Expired(f)
 			}
 		}
+		if start.Left != nil {
+			f.left = func() bool { return start.Left(f) }
+		}
 		f.Context = Detach(ctx, start.Timeout, expired)
 		f.State = start.State(f)
 		if s.flights == nil {
@@ -150,7 +156,7 @@ func (t *Flights[S]) Join(ctx context.Context, hash uint64, key string, start St
 	}
 	f.keep = f.keep || start.Keep
 	f.waiters++
-	done := s.group.DoChan(key, func() (any, error) {
+	done := s.group.DoChan(f.key, func() (any, error) { // f.key, by whatever name it was found
 		f.fly(start)
 		return nil, nil
 	})
@@ -194,11 +200,28 @@ func (f *Flight[S]) fly(start Start[S]) {
 	f.Context.Cancel(errEnded) // frees its timer
 }
 
-// forget makes the next caller of f's key start anew. The caller holds mu.
+// forget makes the next caller of f's keys start anew. The caller holds mu.
 func (s *flightShard[S]) forget(f *Flight[S]) {
-	if s.flights[f.key] == f {
-		delete(s.flights, f.key)
-		s.group.Forget(f.key)
+	if s.flights[f.key] != f {
+		return
+	}
+	delete(s.flights, f.key)
+	s.group.Forget(f.key)
+	if f.also != "" && s.flights[f.also] == f {
+		delete(s.flights, f.also)
+	}
+}
+
+// Alias lets f be joined under another key of the same hash too, as long as it
+// can be joined at all: what it brings has turned out to be for that one. A
+// flight has one alias, and takes nobody else's key.
+func (f *Flight[S]) Alias(key string) {
+	s := f.shard
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flights[f.key] == f && s.flights[key] == nil && f.also == "" {
+		f.also = key
+		s.flights[key] = f
 	}
 }
 
@@ -260,10 +283,22 @@ func (t *Ticket[S]) Leave() {
 }
 
 func (f *Flight[S]) abandonLocked() {
-	if f.waiters == 0 && !f.keep {
+	if f.waiters > 0 || f.keep || f.left != nil && f.left() {
+		return
+	}
+	select {
+	case <-f.over: // nothing goes on
+	default:
 		f.shard.doom(f)
 		f.Context.Cancel(errAbandoned)
 	}
+}
+
+// Waiters returns how many hold a share of f.
+func (f *Flight[S]) Waiters() int {
+	f.shard.mu.Lock()
+	defer f.shard.mu.Unlock()
+	return f.waiters
 }
 
 // Disown makes the next caller of the key start a flight of its own, while

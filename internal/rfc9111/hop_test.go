@@ -47,6 +47,11 @@ func TestInvalidates(t *testing.T) {
 		{"server error", "DELETE", 500, false},
 		{"not final", "POST", 103, false},
 		{"GET", "GET", 200, false},
+		{"PROPFIND", "PROPFIND", 207, false},
+		{"REPORT", "REPORT", 207, false},
+		{"SEARCH", "SEARCH", 207, false},
+		{"QUERY", "QUERY", 200, false},
+		{"MOVE", "MOVE", 201, true},
 		{"HEAD", "HEAD", 200, false},
 		{"OPTIONS", "OPTIONS", 200, false},
 		{"TRACE", "TRACE", 200, false},
@@ -65,34 +70,41 @@ func TestInvalidationTargets(t *testing.T) {
 		target string
 		h      http.Header
 		want   []string
+
+		method, destination string
 	}{
-		{"nothing named", "http://a.example/x", http.Header{}, nil},
+		{name: "Destination of MOVE", target: "http://a.example/x", method: "MOVE", destination: "http://a.example/y", want: []string{"http://a.example/y"}},
+		{name: "Destination of COPY", target: "http://a.example/x", method: "COPY", destination: "/y", want: []string{"http://a.example/y"}},
+		{name: "Destination elsewhere", target: "http://a.example/x", method: "MOVE", destination: "http://b.example/y"},
+		{name: "Destination of another method", target: "http://a.example/x", method: "PUT", destination: "/y"},
+		{"nothing named", "http://a.example/x", http.Header{}, nil, "", ""},
 		{"both", "http://a.example/x/", http.Header{"Location": {"y"}, "Content-Location": {"/z?q=1#top"}},
-			[]string{"http://a.example/x/y", "http://a.example/z?q=1"}},
-		{"each once", "http://a.example/x", http.Header{"Location": {"/y"}, "Content-Location": {"http://a.example/y"}}, []string{"http://a.example/y"}},
-		{"not the target itself", "http://a.example/x#f", http.Header{"Location": {"/x"}, "Content-Location": {"#g"}}, nil},
-		{"the default port is the same origin", "http://a.example/x", http.Header{"Location": {"HTTP://A.example:80/y"}}, []string{"http://a.example/y"}},
-		{"no path is the root", "http://a.example/x", http.Header{"Location": {"http://a.example"}}, []string{"http://a.example/"}},
-		{"no user information", "http://a.example/x", http.Header{"Location": {"http://u:p@a.example/y"}}, []string{"http://a.example/y"}},
-		{"IPv6", "http://[::1]:8080/x", http.Header{"Location": {"//[::1]:8080/y"}}, []string{"http://[::1]:8080/y"}},
-		{"other host", "http://a.example/x", http.Header{"Location": {"http://b.example/y", "//b.example/z"}}, nil},
-		{"a longer host", "http://a.example/x", http.Header{"Location": {"http://a.example.org/y"}}, nil},
-		{"other port", "http://a.example/x", http.Header{"Location": {"http://a.example:8080/y"}}, nil},
-		{"other scheme", "http://a.example/x", http.Header{"Location": {"https://a.example/y", "mailto:a@a.example"}}, nil},
-		{"not a URL", "http://a.example/x", http.Header{"Location": {"http://[", "%zz", "\x00"}}, nil},
-		{"target without a host", "/x", http.Header{"Location": {"/y"}}, nil},
+			[]string{"http://a.example/x/y", "http://a.example/z?q=1"}, "", ""},
+		{"each once", "http://a.example/x", http.Header{"Location": {"/y"}, "Content-Location": {"http://a.example/y"}}, []string{"http://a.example/y"}, "", ""},
+		{"not the target itself", "http://a.example/x#f", http.Header{"Location": {"/x"}, "Content-Location": {"#g"}}, nil, "", ""},
+		{"the default port is the same origin", "http://a.example/x", http.Header{"Location": {"HTTP://A.example:80/y"}}, []string{"http://a.example/y"}, "", ""},
+		{"no path is the root", "http://a.example/x", http.Header{"Location": {"http://a.example"}}, []string{"http://a.example/"}, "", ""},
+		{"no user information", "http://a.example/x", http.Header{"Location": {"http://u:p@a.example/y"}}, []string{"http://a.example/y"}, "", ""},
+		{"IPv6", "http://[::1]:8080/x", http.Header{"Location": {"//[::1]:8080/y"}}, []string{"http://[::1]:8080/y"}, "", ""},
+		{"other host", "http://a.example/x", http.Header{"Location": {"http://b.example/y", "//b.example/z"}}, nil, "", ""},
+		{"a longer host", "http://a.example/x", http.Header{"Location": {"http://a.example.org/y"}}, nil, "", ""},
+		{"other port", "http://a.example/x", http.Header{"Location": {"http://a.example:8080/y"}}, nil, "", ""},
+		{"TLS ends in front of the service", "http://a.example/x", http.Header{"Location": {"https://a.example/y"}}, []string{"http://a.example/y"}, "", ""},
+		{"other scheme", "http://a.example/x", http.Header{"Location": {"mailto:a@a.example", "ftp://a.example/y"}}, nil, "", ""},
+		{"not a URL", "http://a.example/x", http.Header{"Location": {"http://[", "%zz", "\x00"}}, nil, "", ""},
+		{"target without a host", "/x", http.Header{"Location": {"/y"}}, nil, "", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			target, err := url.Parse(tt.target)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got := InvalidationTargets(target, tt.h); !slices.Equal(got, tt.want) {
+			if got := InvalidationTargets(target, tt.method, tt.destination, tt.h); !slices.Equal(got, tt.want) {
 				t.Errorf("got %q, want %q", got, tt.want)
 			}
 		})
 	}
-	if got := InvalidationTargets(nil, http.Header{"Location": {"/y"}}); got != nil {
+	if got := InvalidationTargets(nil, "POST", "", http.Header{"Location": {"/y"}}); got != nil {
 		t.Errorf("no target: %q", got)
 	}
 }
@@ -103,7 +115,7 @@ func FuzzInvalidationTargets(f *testing.F) {
 	f.Add(`\\b.example\y`)
 	f.Fuzz(func(t *testing.T, location string) {
 		target := &url.URL{Scheme: "http", Host: "a.example", Path: "/x"}
-		for _, s := range InvalidationTargets(target, http.Header{"Location": {location}}) {
+		for _, s := range InvalidationTargets(target, "MOVE", location, http.Header{"Location": {location}}) {
 			u, err := url.Parse(s)
 			if err != nil || u.Scheme != "http" || u.Host != "a.example" || u.Fragment != "" || u.User != nil {
 				t.Errorf("%q gives %q (%v)", location, s, err)

@@ -16,63 +16,46 @@ import (
 // error, would let anyone empty a cache.
 func Invalidates(method string, status int) bool {
 	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace,
+		"PRI", "PROPFIND", "QUERY", "REPORT", "SEARCH": // registered as safe (RFC 9110 16.1.1)
 		return false
 	}
 	return 200 <= status && status <= 399
 }
 
-// InvalidationTargets returns the URLs in the Location and Content-Location
-// fields of a response that are invalidated along with target, the absolute
-// URL of the request (4.4). They are resolved, without fragment and user, each
-// once, and never target itself.
+// InvalidationTargets returns the URLs that are invalidated along with target,
+// the absolute URL of the request (4.4): those in the Location and
+// Content-Location fields of its response, and for MOVE and COPY the Destination
+// of the request (RFC 4918 9.8, 9.9). They are resolved, without fragment and
+// user, each once, and never target itself.
 //
 // URLs of another origin are left out, or one site could invalidate another's.
-func InvalidationTargets(target *url.URL, h http.Header) []string {
+func InvalidationTargets(target *url.URL, method, destination string, h http.Header) []string {
 	if target == nil || target.Scheme == "" || target.Host == "" {
 		return nil
 	}
 	self := targetURI(target)
 	var targets []string
-	for _, name := range [...]string{"Location", "Content-Location"} {
-		for _, line := range h[name] {
-			reference, err := url.Parse(trimOWS(line))
-			if err != nil {
-				continue
-			}
-			u := target.ResolveReference(reference)
-			if !sameOrigin(u, target) {
-				continue
-			}
-			// The spelling of the target, so that keys come out equal.
-			u.Scheme, u.Host = target.Scheme, target.Host
-			if s := targetURI(u); s != self && !slices.Contains(targets, s) {
-				targets = append(targets, s)
-			}
+	lines := slices.Concat(h["Location"], h["Content-Location"])
+	if method == "MOVE" || method == "COPY" {
+		lines = append(lines, destination)
+	}
+	for _, line := range lines {
+		reference, err := url.Parse(trimOWS(line))
+		if err != nil {
+			continue
+		}
+		u := target.ResolveReference(reference)
+		if !sameOrigin(u, target) {
+			continue
+		}
+		// The spelling of the target, so that keys come out equal.
+		u.Scheme, u.Host = target.Scheme, target.Host
+		if s := targetURI(u); s != self && !slices.Contains(targets, s) {
+			targets = append(targets, s)
 		}
 	}
 	return targets
-}
-
-// LocatesSelf reports whether a response says that its content is what a GET of
-// target, the absolute URL of the request, would bring: by a Content-Location
-// that is the same URL (RFC 9110 8.7). That is what lets a response to POST
-// answer GET (RFC 9110 9.3.3).
-func LocatesSelf(target *url.URL, h http.Header) bool {
-	lines := h["Content-Location"]
-	if len(lines) != 1 {
-		return false
-	}
-	reference, err := url.Parse(trimOWS(lines[0]))
-	if err != nil {
-		return false
-	}
-	u := target.ResolveReference(reference)
-	if !sameOrigin(u, target) {
-		return false
-	}
-	u.Scheme, u.Host = target.Scheme, target.Host
-	return targetURI(u) == targetURI(target)
 }
 
 // targetURI returns u without a fragment (RFC 9110 7.1) and without user
@@ -86,21 +69,23 @@ func targetURI(u *url.URL) string {
 	return c.String()
 }
 
-// sameOrigin compares scheme, host and port (RFC 9110 4.3.1).
+// sameOrigin compares scheme, host and port (RFC 9110 4.3.1). With their default
+// ports http and https are one: TLS mostly ends in front of a service, which
+// then sees http where its own links say https.
 func sameOrigin(a, b *url.URL) bool {
-	return a.Opaque == "" && strings.EqualFold(a.Scheme, b.Scheme) &&
-		strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+	return a.Opaque == "" && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b) && port(a) != ""
 }
 
 func port(u *url.URL) string {
-	if p := u.Port(); p != "" {
+	switch p := u.Port(); {
+	case u.Scheme == "http" && p == "80", u.Scheme == "https" && p == "443":
+		return "default"
+	case p != "":
 		return p
 	}
 	switch strings.ToLower(u.Scheme) {
-	case "http":
-		return "80"
-	case "https":
-		return "443"
+	case "http", "https":
+		return "default"
 	}
 	return ""
 }

@@ -39,9 +39,6 @@ type StoreInput struct {
 	Header  http.Header  // of the response, complete: before fields are removed from it
 	Control CacheControl // of the response
 
-	// LocatesSelf is what [LocatesSelf] said of the response.
-	LocatesSelf bool
-
 	// Freshness is what [Lifetime] returned and Age is the response's age on
 	// arrival, from [InitialAge].
 	Freshness Freshness
@@ -95,8 +92,6 @@ func storableMethod(in StoreInput) bool {
 	switch in.Method {
 	case http.MethodGet:
 		return true
-	case http.MethodPost:
-		return in.Status == http.StatusOK && in.LocatesSelf && in.Freshness.Explicit
 	}
 	return false
 }

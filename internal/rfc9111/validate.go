@@ -2,7 +2,6 @@ package rfc9111
 
 import (
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -25,18 +24,6 @@ func HasValidator(h http.Header) bool {
 	tag, modified := validators(h)
 	return tag != "" || modified != ""
 }
-
-// SameRepresentation reports whether two responses have the same strong entity
-// tag: only then are their bytes the same, and may parts of both be put together
-// (RFC 9110 8.8.1, 8.8.3.2).
-func SameRepresentation(a, b http.Header) bool {
-	one, has := storedTag(a["Etag"])
-	other, had := storedTag(b["Etag"])
-	return has && had && !one.weak && one == other
-}
-
-// HasStrongTag reports whether a response has a strong entity tag.
-func HasStrongTag(h http.Header) bool { return SameRepresentation(h, h) }
 
 // SetValidators makes a request ask whether a stored response is still good,
 // and reports whether that response has anything to ask by (4.3.1). Both
@@ -75,22 +62,6 @@ func Freshens(stored, notModified http.Header) bool {
 		// The date is weak (RFC 9110 8.8.2.2), so a tag that was sent and
 		// confirmed outweighs it.
 		return ok && has && got.Equal(kept) || len(stored["Etag"]) > 0
-	}
-	return true
-}
-
-// HeadFreshens reports whether a 200 response to HEAD shows that the stored
-// response to GET, with a body of length bytes, is still good (4.3.5): what it
-// says of validators and length agrees. If not, the stored one is stale.
-func HeadFreshens(stored, head http.Header, length int) bool {
-	for _, name := range [...]string{"Etag", "Last-Modified"} {
-		if len(head[name]) > 0 && strings.Join(head[name], ",") != strings.Join(stored[name], ",") {
-			return false
-		}
-	}
-	if lines := head["Content-Length"]; len(lines) > 0 {
-		n, ok := parseLength(lines)
-		return ok && n == int64(length)
 	}
 	return true
 }

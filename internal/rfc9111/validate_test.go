@@ -85,30 +85,6 @@ func TestFreshens(t *testing.T) {
 	}
 }
 
-func TestHeadFreshens(t *testing.T) {
-	stored := fields("ETag", `"a"`, "Last-Modified", tuesday)
-	for _, tt := range []struct {
-		name         string
-		stored, head http.Header
-		want         bool
-	}{
-		{"says nothing", stored, fields(), true},
-		{"all the same", stored, fields("ETag", `"a"`, "Last-Modified", tuesday, "Content-Length", "5"), true},
-		{"another tag", stored, fields("ETag", `"b"`), false},
-		{"a weak tag is another one", stored, fields("ETag", `W/"a"`), false},
-		{"another date", stored, fields("Last-Modified", wednesday), false},
-		{"another length", stored, fields("ETag", `"a"`, "Content-Length", "6"), false},
-		{"no length", stored, fields("Content-Length", "+5"), false},
-		{"two lengths", stored, fields("Content-Length", "5", "Content-Length", "5"), false},
-		{"a length that overflows", stored, fields("Content-Length", "18446744073709551621"), false},
-		{"a validator that was not stored", fields(), fields("ETag", `"a"`), false},
-	} {
-		if got := HeadFreshens(tt.stored, tt.head, 5); got != tt.want {
-			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
-		}
-	}
-}
-
 func TestUpdates(t *testing.T) {
 	for name, want := range map[string]bool{
 		"Cache-Control": true, "Date": true, "Etag": true, "Expires": true, "Content-Type": true, "Content-Location": true, "X-A": true,

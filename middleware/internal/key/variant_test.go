@@ -1,7 +1,10 @@
-package middleware
+package key
 
 import (
+	"fmt"
+	"hash/maphash"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -33,16 +36,54 @@ func TestSameValues(t *testing.T) {
 		{"no preference is not identity", header{}, header{"Accept-Encoding": {""}}, []string{"Accept-Encoding"}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := sameValues(tt.fields, tt.stored, tt.asked); got != tt.want {
-				t.Errorf("sameValues = %t", got)
+			if got := SameValues(tt.fields, tt.stored, tt.asked); got != tt.want {
+				t.Errorf("SameValues = %t", got)
 			}
-			vs := newVariants(tt.fields, 2, 0)
-			added := vs.add(tt.stored, func(*variant) bool { return true })
-			for range 2 { // the second time by the line as it was sent
-				if got := vs.find(tt.asked) == added; got != tt.want {
-					t.Errorf("found = %t", got)
+			if len(tt.fields) == 0 {
+				return
+			}
+			v := NewVary(tt.fields, maphash.MakeSeed())
+			stored, _ := v.Of(tt.stored)
+			for i := range 2 { // the second time by the line as it was sent
+				asked, known := v.Of(tt.asked)
+				if got := asked == stored; got != tt.want {
+					t.Errorf("the same variant = %t", got)
 				}
+				if i == 1 && !known && len(tt.fields) == 1 && len(tt.asked[tt.fields[0]]) == 1 {
+					t.Error("the spelling was not learnt")
+				}
+				v.Learn(tt.asked, asked)
 			}
 		})
+	}
+}
+
+// Values longer than what is told apart by are no variant, and spellings that
+// come without end are not all remembered.
+func TestVaryIsBounded(t *testing.T) {
+	v := NewVary([]string{"Foo"}, maphash.MakeSeed())
+	if variant, _ := v.Of(http.Header{"Foo": {strings.Repeat("x", MaxVariantBytes+1)}}); !variant.IsZero() {
+		t.Error("a variant of too long a value")
+	}
+	for i := range 1000 {
+		h := http.Header{"Foo": {fmt.Sprint(i)}}
+		variant, _ := v.Of(h)
+		v.Learn(h, variant)
+		if n := len(*v.spelled.Load()); n > maxSpelled {
+			t.Fatalf("%d spellings", n)
+		}
+	}
+}
+
+// Only requests without any of the fields have the plain variant.
+func TestPlainValues(t *testing.T) {
+	v := NewVary([]string{"A", "B"}, maphash.MakeSeed())
+	for _, row := range []struct {
+		h    http.Header
+		want bool
+	}{{http.Header{}, true}, {http.Header{"C": {"1"}}, true}, {http.Header{"A": {""}}, false}, {http.Header{"B": {"1"}}, false}} {
+		if variant, _ := v.Of(row.h); v.PlainValues(variant.String()) != row.want {
+			t.Errorf("%v: %v", row.h, !row.want)
+		}
 	}
 }

@@ -1,0 +1,112 @@
+package stored
+
+import (
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+	"unsafe"
+
+	"github.com/freshet-go/freshet/internal/rfc9111"
+)
+
+// A Response is complete and immutable.
+type Response struct {
+	Status   int
+	Body     []byte
+	Upstream []string // Cache-Status members of caches before this one
+
+	Validators rfc9111.Validators // of the fields
+	Date       time.Time          // when it was stored
+
+	// InitialAge is the corrected_initial_age (RFC 9111 4.2.3) when it was
+	// stored.
+	InitialAge time.Duration
+
+	fields  []Field // those that describe the content first
+	content int     // how many these are
+	inline  [6]Field
+}
+
+// A Draft is what a response is made of.
+type Draft struct {
+	Status     int
+	Fields     []Field
+	Upstream   []string
+	InitialAge time.Duration
+
+	// Untyped says that nothing tells of which type the body is. It is guessed
+	// here once, from the beginning of the body, as net/http would do for each
+	// client: it would see no more than a part in a 206, and nothing for HEAD.
+	Untyped bool
+
+	// Unsized says that nothing tells how long the body is.
+	Unsized bool
+}
+
+// Make makes r, which is zero, the response of a draft with this body. It keeps
+// the body, unless much more than that is allocated for it.
+func (r *Response) Make(d *Draft, body []byte, now time.Time) {
+	if cap(body)-len(body) > len(body)/8+64 {
+		body = append(make([]byte, 0, len(body)), body...)
+	}
+	fields := append(r.inline[:0], d.Fields...) // a copy: readers still have those of d
+	if BodyAllowed(d.Status) && d.Unsized {
+		fields = append(fields, Field{Name: "Content-Length", Values: []string{strconv.Itoa(len(body))}})
+	}
+	if BodyAllowed(d.Status) && d.Untyped && len(body) > 0 {
+		fields = append(fields, Field{Name: "Content-Type", Values: []string{http.DetectContentType(body)}, Mode: Default})
+	}
+	pack(fields)
+	r.Status, r.Upstream, r.Body = d.Status, d.Upstream, body[:len(body):len(body)]
+	r.InitialAge, r.Date, r.fields = d.InitialAge, now, fields
+	slices.SortStableFunc(fields, func(a, b Field) int { return rank(a.Name) - rank(b.Name) })
+	for r.content < len(fields) && DescribesContent(fields[r.content].Name) {
+		r.content++
+	}
+	r.Validators = ValidatorsOf(fields)
+}
+
+// rank puts the fields that a 304 does not have before the others.
+func rank(name string) int {
+	if DescribesContent(name) {
+		return 0
+	}
+	return 1
+}
+
+// BodyAllowed reports whether responses with this status have a body.
+func BodyAllowed(status int) bool {
+	return status >= 200 && status != http.StatusNoContent && status != http.StatusNotModified
+}
+
+// Fields returns the fields, which are not to be changed.
+func (r *Response) Fields() []Field { return r.fields }
+
+// Metadata returns the fields that do not describe the content: those of a 304.
+func (r *Response) Metadata() []Field { return r.fields[r.content:] }
+
+// perValue is what a string costs beside its bytes.
+const perValue = int64(unsafe.Sizeof(""))
+
+// Size is what the response costs beside its own structure: its body, its fields
+// and their values.
+func (r *Response) Size() int64 {
+	n := int64(cap(r.Body))
+	if n > 32<<10 { // large objects take whole pages
+		n = (n + 8<<10 - 1) &^ (8<<10 - 1)
+	}
+	if len(r.fields) > len(r.inline) {
+		n += int64(cap(r.fields)) * int64(unsafe.Sizeof(Field{}))
+	}
+	for _, f := range r.fields {
+		n += int64(len(f.Name))
+		for _, v := range f.Values {
+			n += perValue + int64(len(v))
+		}
+	}
+	for _, v := range r.Upstream {
+		n += perValue + int64(len(v))
+	}
+	return n
+}
