@@ -2,6 +2,7 @@ package compat
 
 import (
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httputil"
@@ -118,7 +119,7 @@ func newStage(t *testing.T, r *row, at place, protocol string, cached bool) *sta
 	}
 	if cached {
 		var err error
-		if s.cache, err = cachemw.New(cachemw.Options{MaxBytes: 1 << 20}); err != nil {
+		if s.cache, err = cachemw.New(cachemw.Options{MaxBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler)}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
