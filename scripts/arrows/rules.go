@@ -20,7 +20,7 @@ var (
 		// what nested modules are there for
 		"github.com/redis", "github.com/valkey-io", "github.com/gomodule/redigo", "go.opentelemetry.io",
 		"github.com/goccy/go-yaml", "gopkg.in/yaml.v2", "gopkg.in/yaml.v3", "go.yaml.in/yaml", "sigs.k8s.io/yaml",
-		root + "/server", root + "/benchmarks", root + "/cachefetch/redisl2",
+		root + "/server", root + "/benchmarks", root + "/compat", root + "/cachefetch/redisl2",
 		// other caches
 		"github.com/go-chi/stampede", "github.com/darkweak", "github.com/victorspringer", "github.com/bartventer",
 		"github.com/gregjones/httpcache", "github.com/moonrhythm", "github.com/maypok86", "github.com/viccon/sturdyc",
@@ -30,7 +30,7 @@ var (
 	never = map[string][]string{
 		root + "/internal":   {root + "/middleware", root + "/cachefetch"},
 		root + "/cachefetch": {root + "/middleware"},
-		root + "/server":     {root + "/benchmarks", "testing", "github.com/stretchr/testify"},
+		root + "/server":     {root + "/benchmarks", root + "/compat", "testing", "github.com/stretchr/testify"},
 	}
 
 	// stdlibOnly are packages that import nothing but the standard library,
