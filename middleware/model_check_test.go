@@ -59,6 +59,9 @@ func (c *checker) forItsClient() {
 			c.fault("not for it", "#%d has the header of run %d, for #%d: %s", q.id, c.run.id, c.run.op.id, why)
 		}
 	}
+	if r := c.run; r != nil && r.op.query != q.query && c.a.header.Get("No-Vary-Search") == "" && len(c.plan.policy.Query.Ignore) == 0 {
+		c.fault("not for it", "#%d has the header of run %d, for another query", q.id, r.id)
+	}
 	if c.rep != nil {
 		why := ""
 		confirmed := c.run != nil && !slices.Contains(c.rep.runs, c.run)
@@ -71,7 +74,11 @@ func (c *checker) forItsClient() {
 			c.fault("not for it", "#%d has rep %d, for #%d: %s", q.id, c.rep.id, c.rep.runs[0].op.id, why)
 		}
 	}
-	for _, h := range append(slices.Clone(c.a.interim), c.a.header, c.a.trailer) {
+	told := slices.Clone(c.a.interim)
+	if !looksFor(interimOfResume) && c.plan.outbound && c.rep != nil && c.rep.total > bodyLimit {
+		told = nil
+	}
+	for _, h := range append(told, c.a.header, c.a.trailer) {
 		for name, values := range h {
 			for _, v := range values {
 				c.ofItself(name, v)
@@ -95,7 +102,7 @@ func (c *checker) ofItself(name, value string) {
 		return
 	}
 	if value != strconv.Itoa(c.a.op.id) {
-		c.fault("field of another", "#%d was told %s: %s", c.a.op.id, name, value)
+		c.fault("field of another", "#%d was told %s: %s (interim %q, trailer %q)", c.a.op.id, name, value, c.a.interim, c.a.trailer)
 	}
 }
 
@@ -111,7 +118,7 @@ func (m *world) forbids(r *run, q *op, confirmed bool) string {
 	switch {
 	case r.method == http.MethodPost || q.do == http.MethodPost:
 		return "not a GET"
-	case r.place != q.place, r.op.query != q.query && !s.nvs && !onTop && len(p.Query.Ignore) == 0:
+	case r.place != q.place, r.op.query != q.query && !s.nvs && !onTop && !confirmed && len(p.Query.Ignore) == 0:
 		return "another key"
 	case r.op.who.proxied != "" && r.op.who.proxied != q.who.proxied:
 		return "another X-Forwarded-Host"
@@ -122,6 +129,12 @@ func (m *world) forbids(r *run, q *op, confirmed bool) string {
 		}
 	}
 	outer := r.op.outer
+	if !looksFor(outsideOnUpdate) && (onTop || confirmed) {
+		outer.vary = ""
+		if onTop {
+			outer.control = ""
+		}
+	}
 	for _, name := range append(slices.Clone(s.vary), outer.vary) {
 		if name == "*" || name != "" && r.op.who.field(name) != q.who.field(name) {
 			return "Vary: " + name
@@ -133,7 +146,7 @@ func (m *world) forbids(r *run, q *op, confirmed bool) string {
 		return outer.control + " by the outside"
 	case s.control.private, s.control.noStore:
 		return said
-	case (s.cookie || outer.cookie) && p.SetCookie != cachemw.StripSetCookie:
+	case (s.cookie && !onTop || outer.cookie) && p.SetCookie != cachemw.StripSetCookie:
 		return "it sets a cookie"
 	}
 	if confirmed || said == "" && onTop {
@@ -178,7 +191,7 @@ func (c *checker) asked() {
 // and what ends as if it were whole, is.
 func (c *checker) whole() {
 	a := c.a
-	if a.op.do == http.MethodPost || c.timedOut() {
+	if a.op.do == http.MethodPost || c.excused() {
 		return
 	}
 	clean := a.err == nil && !a.gaveUp
@@ -260,18 +273,23 @@ func part(body, named string) (string, bool) {
 	return "", named == fmt.Sprintf("bytes */%d", len(body))
 }
 
-// timedOut reports whether the answer is of a kind that is known to go wrong.
-func (c *checker) timedOut() bool {
-	if looksFor(cutByTimeout) {
-		return false
+// excused reports whether the answer is of a kind that is known to go wrong.
+func (c *checker) excused() bool {
+	timedOut := func(r *run) bool { return r.late }
+	o, all := c.a.op, c.runs[:0:0]
+	if c.rep != nil {
+		all = c.rep.runs
 	}
-	if o := c.a.op; o.deadline > 0 && c.a.ended.Sub(c.a.began) >= o.deadline {
+	switch {
+	case !looksFor(cutByTimeout) && (o.deadline > 0 && c.a.ended.Sub(c.a.began) >= o.deadline || slices.ContainsFunc(all, timedOut) || c.rep == nil && c.over(timedOut)):
 		return true
+	case !c.plan.outbound || c.rep == nil || c.rep.total <= bodyLimit:
+	case !looksFor(bodyOf304) && c.a.status == http.StatusNotModified:
+		return true
+	case !looksFor(eofOfResume):
+		return c.over(func(r *run) bool { return r.script.end != "" })
 	}
-	if c.rep == nil {
-		return c.over(func(r *run) bool { return r.late })
-	}
-	return slices.ContainsFunc(c.rep.runs, func(r *run) bool { return r.late })
+	return false
 }
 
 // over reports whether one of the runs that the client may have waited for is
@@ -298,7 +316,9 @@ func (c *checker) current() {
 	if version < a.hard {
 		c.fault("removed", "#%d got version %d, which was removed for %d before it came", a.op.id, version, a.hard)
 	}
-	if version >= a.soft {
+	if version >= a.soft || !looksFor(headOfNothing) && slices.ContainsFunc(c.runs, func(r *run) bool {
+		return r.place == a.op.place && r.method == http.MethodHead && (r.status == 0 || c.plan.places[r.place].validator == "")
+	}) {
 		return
 	}
 	status, ttl := a.cacheStatus(), 0
@@ -346,7 +366,7 @@ func (m *world) checkRuns() {
 		if len(p.vary) > 0 {
 			k.lang = r.who.lang
 		}
-		if r.method != http.MethodGet || len(p.vary) > 0 && m.refused(r) {
+		if r.method != http.MethodGet || len(p.vary) > 0 && (m.refused(r) || !looksFor(sweptVariants) && p.validator == "") {
 			continue
 		}
 		before := last[k]
@@ -362,12 +382,14 @@ func (m *world) checkRuns() {
 	}
 }
 
-// refused reports whether a run is for a client that waited for the run of
-// another variant, while nothing was known of a Vary: it runs alone, as soon as
-// the other's header says so.
+// refused reports whether a run is for a client that came upon the run of
+// another variant while nothing was known of a Vary: it runs alone, as soon as
+// the other's header is there.
 func (m *world) refused(r *run) bool {
+	slack := m.plan.pace.span / 100
 	return slices.ContainsFunc(m.runs, func(o *run) bool {
-		return o.place == r.place && o.query == r.query && o.who.lang != r.who.lang && r.began.Sub(o.header).Abs() < m.plan.pace.span/100
+		return o.place == r.place && o.query == r.query && o.who.lang != r.who.lang &&
+			r.began.After(o.header.Add(-slack)) && r.began.Before(o.ended.Add(slack))
 	})
 }
 

@@ -38,8 +38,8 @@ type pace struct {
 }
 
 var (
-	virtualPace = pace{span: 12 * time.Second, ops: 60, fill: 4 * time.Second, hang: 6 * time.Second, stall: 3 * time.Minute, bound: time.Minute}
-	socketPace  = pace{span: 3 * time.Second, ops: 60, fill: time.Second, hang: 1500 * time.Millisecond, stall: 4 * time.Second, bound: 30 * time.Second}
+	virtualPace = pace{span: 12 * time.Second, ops: 60, fill: 4 * time.Second, hang: 6 * time.Second, stall: 90 * time.Second, bound: 45 * time.Second}
+	socketPace  = pace{span: 3 * time.Second, ops: 60, fill: time.Second, hang: 1500 * time.Millisecond, stall: 2 * time.Second, bound: 30 * time.Second}
 )
 
 // A place is what a URL without its query names.
@@ -324,7 +324,7 @@ func (h *plan) drawClient(d dice, o *op) {
 	case 0, 1:
 		o.cancel = 1 + d.upTo(time.Second)
 	case 2:
-		o.sip, o.pause = 1+d.IntN(500), d.upTo(20*time.Millisecond)
+		o.sip, o.pause = 100+d.IntN(400), d.upTo(10*time.Millisecond)
 	case 3:
 		o.stallAt = 1 + d.IntN(2000)
 	case 4:

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -27,9 +28,15 @@ import (
 type knownFault string
 
 const (
-	cutByTimeout knownFault = "cut by timeout"
-	lateWrites   knownFault = "late writes"
-	editsInPlace knownFault = "edits in place"
+	cutByTimeout    knownFault = "cut by timeout"
+	lateWrites      knownFault = "late writes"
+	editsInPlace    knownFault = "edits in place"
+	eofOfResume     knownFault = "eof of resume"
+	bodyOf304       knownFault = "body of 304"
+	headOfNothing   knownFault = "head of nothing"
+	sweptVariants   knownFault = "swept variants"
+	outsideOnUpdate knownFault = "outside on update"
+	interimOfResume knownFault = "interim of resume"
 )
 
 // known are the kinds of faults that there are today. The model looks for one
@@ -38,9 +45,15 @@ var known = map[knownFault]struct {
 	on  bool
 	why string
 }{
-	cutByTimeout: {false, "what a handler has written when it returns at FillTimeout, at a deadline of its server or at Close passes for the whole, also nothing at all"},
-	lateWrites:   {false, "what a handler writes after it has returned is taken for a part of its response"},
-	editsInPlace: {false, "middleware outside that edits a value in place, on a hit, edits what is stored"},
+	cutByTimeout:    {false, "what a handler has written when it returns at FillTimeout, at a deadline of its server or at Close passes for the whole, also nothing at all"},
+	lateWrites:      {false, "what a handler writes after it has returned is taken for a part of its response"},
+	editsInPlace:    {false, "middleware outside that edits a value in place, on a hit, edits what is stored"},
+	eofOfResume:     {false, "the rest of a body too large to share, fetched by a Transport whose base fails with io.EOF, ends as if it were whole"},
+	bodyOf304:       {false, "a 304 of the cache's own to the caller of a Transport that began the run has the body of a response that turns out too large to share"},
+	headOfNothing:   {false, "a HEAD whose response has no validator makes what is stored fresh again, even after a soft purge; by a Transport also one whose base fails"},
+	sweptVariants:   {false, "where the list of a key's variants has expired and is swept while a run is under way, what that brings is not stored"},
+	outsideOnUpdate: {false, "what is said outside does not restrict what a 304 or a HEAD updates: the stored Cache-Control stands in its place, and its Vary is forgotten"},
+	interimOfResume: {false, "interim responses to the run for the rest of a body too large to share are told to the caller, though the run is asked as another caller's was"},
 }
 
 func looksFor(k knownFault) bool {
@@ -50,11 +63,11 @@ func looksFor(k knownFault) bool {
 
 const (
 	modelSeeds  = 300
-	socketSeeds = 40
+	socketSeeds = 24 // at once, since their clients mostly sleep
 )
 
 func TestModel(t *testing.T) {
-	each(t, modelSeeds, func(t *testing.T, seed uint64) bool {
+	each(t, modelSeeds, runtime.GOMAXPROCS(0), func(t *testing.T, seed uint64) bool {
 		h := newPlan(seed, virtualPace)
 		return judge(t, h, func(h *plan) (m *world, faults []fault) {
 			synctest.Test(t, func(t *testing.T) { m, faults = happenVirtually(t, h) })
@@ -66,7 +79,7 @@ func TestModel(t *testing.T) {
 func TestModelSockets(t *testing.T) {
 	before := runtime.NumGoroutine()
 	t.Run("all", func(t *testing.T) {
-		each(t, socketSeeds, func(t *testing.T, seed uint64) bool {
+		each(t, socketSeeds, socketSeeds, func(t *testing.T, seed uint64) bool {
 			return judge(t, newPlan(seed, socketPace), func(h *plan) (*world, []fault) {
 				m, end, err := newWorld(h, sockets{})
 				if err != nil {
@@ -120,9 +133,10 @@ func judge(t *testing.T, h *plan, happen func(*plan) (*world, []fault)) bool {
 	return false
 }
 
-// each tests seeds from 1 to n, or the one in FRESHET_SEED, or for as long as
-// FRESHET_SOAK says, beginning where the clock does.
-func each(t *testing.T, n uint64, test func(t *testing.T, seed uint64) bool) {
+// each tests seeds from 1 to n, width of them at once, or the one in
+// FRESHET_SEED, or, beginning where the clock does, what half of FRESHET_SOAK is
+// enough for.
+func each(t *testing.T, n uint64, width int, test func(t *testing.T, seed uint64) bool) {
 	if v := os.Getenv("FRESHET_SEED"); v != "" {
 		seed, err := strconv.ParseUint(v, 10, 64)
 		if err != nil {
@@ -141,29 +155,32 @@ func each(t *testing.T, n uint64, test func(t *testing.T, seed uint64) bool) {
 		if limit, err = time.ParseDuration(v); err != nil {
 			t.Fatalf("FRESHET_SOAK: %v", err)
 		}
+		limit /= 2 // each of the two tests
 		first = uint64(began.UnixMicro())
 	}
 	var count atomic.Uint64
 	var failed atomic.Bool
-	for w := range width() {
-		t.Run(strconv.Itoa(w), func(t *testing.T) {
-			t.Parallel()
-			for !failed.Load() {
-				i := count.Add(1) - 1
-				if limit == 0 && i >= n || limit > 0 && time.Since(began) > limit {
-					return
+	var all sync.WaitGroup
+	for w := range width {
+		all.Go(func() {
+			t.Run(strconv.Itoa(w), func(t *testing.T) {
+				for !failed.Load() {
+					i := count.Add(1) - 1
+					if limit == 0 && i >= n || limit > 0 && time.Since(began) > limit {
+						return
+					}
+					if limit > 0 && i%1000 == 0 {
+						t.Logf("%v: seed %d", time.Since(began).Round(time.Second), first+i)
+					}
+					if !test(t, first+i) {
+						failed.Store(true)
+					}
 				}
-				if limit > 0 && i%1000 == 0 {
-					t.Logf("%v: seed %d", time.Since(began).Round(time.Second), first+i)
-				}
-				if !test(t, first+i) {
-					failed.Store(true)
-				}
-			}
+			})
 		})
 	}
+	all.Wait()
+	if limit > 0 {
+		t.Logf("%d histories from seed %d on", count.Load(), first)
+	}
 }
-
-// width is how many histories happen at once: those with real clocks mostly
-// sleep.
-func width() int { return 4 * runtime.GOMAXPROCS(0) }

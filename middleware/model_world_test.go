@@ -301,6 +301,9 @@ func (m *world) watch(stop chan struct{}) {
 		case <-stop:
 			return
 		case <-tick.C:
+			if time.Since(m.start) > 2*m.plan.pace.span {
+				tick.Reset(time.Second) // little happens any more
+			}
 			if s := m.cache.Stats(); s.Bytes > s.MaxBytes || s.Bytes < 0 || s.WindowBytes < 0 || s.WindowBytes > s.Bytes {
 				m.fault("budget", "at %v: %+v", m.since(time.Now()), s)
 				return
@@ -365,7 +368,7 @@ func (m *world) raise(t target, v int64, soft bool) {
 // bubbled returns the stacks of the goroutines of the caller's bubble, but for
 // the caller's own and those of the bubble itself.
 func bubbled() (stacks []string) {
-	buf := make([]byte, 8<<20)
+	buf := make([]byte, 2<<20)
 	all := strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n")
 	first, _, _ := strings.Cut(all[0], "\n")
 	_, bubble, ok := strings.Cut(first, "synctest bubble ")
