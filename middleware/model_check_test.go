@@ -1,6 +1,7 @@
 package middleware_test
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -220,12 +221,10 @@ func (c *checker) whole() {
 	} else if clean && body != want {
 		c.fault("whole", "%d of %d bytes of rep %d end as if they were all", len(body), len(want), c.rep.id)
 	}
-	if clean && strings.HasPrefix(c.cacheStatus(), "hit") {
+	if clean && strings.HasPrefix(a.cacheStatus(), "hit") {
 		c.stored()
 	}
 }
-
-func (c *checker) cacheStatus() string { return c.a.cacheStatus() }
 
 // bodiless checks an answer that says to have no body, or not to be a run's.
 func (c *checker) bodiless() {
@@ -244,8 +243,11 @@ func (c *checker) bodiless() {
 	}
 }
 
-// stored: what is served from the store was complete.
+// stored: what is served from the store was complete, and may still be used.
 func (c *checker) stored() {
+	if why := c.tooOld(); why != "" {
+		c.fault("stored", "#%d got %s", c.a.op.id, why)
+	}
 	if c.rep.total > bodyLimit {
 		c.fault("stored", "rep %d of %d bytes", c.rep.id, c.rep.total)
 	}
@@ -255,6 +257,33 @@ func (c *checker) stored() {
 		}
 	}
 	c.fault("stored", "no run has brought the whole of rep %d", c.rep.id)
+}
+
+// tooOld returns why a response must not come from the store without a run any
+// more, or "". What it has of its lifetime is what its header's run said.
+func (c *checker) tooOld() string {
+	r, p := c.run, &c.plan.policy
+	if r == nil || c.revived() || r.script.control == (control{}) && (r.status == http.StatusNotModified || r.method == http.MethodHead) || c.a.op.asks != "" {
+		return ""
+	}
+	s := r.script.control
+	if s.noCache {
+		return "a response with no-cache that was not validated"
+	}
+	seconds := func(n int) time.Duration { return time.Duration(n) * time.Second }
+	life := cmp.Or(seconds(s.sMaxAge), seconds(s.maxAge), p.TTL)
+	if !s.mustRevalidate && s.sMaxAge == 0 {
+		// After a failed refresh the longer window counts.
+		life += max(cmp.Or(seconds(s.swr), p.StaleWhileRevalidate), cmp.Or(seconds(s.sie), p.StaleIfError))
+	}
+	came := r.header
+	if (c.plan.outbound || !looksFor(ageOfBody)) && r.ended.After(came) {
+		came = r.ended
+	}
+	if age := c.a.began.Sub(came); age > life+10*time.Millisecond {
+		return fmt.Sprintf("the header of run %d %v after it came, usable for %v", r.id, age, life)
+	}
+	return ""
 }
 
 func clip(s string) string {
@@ -316,9 +345,10 @@ func (c *checker) current() {
 	if version < a.hard {
 		c.fault("removed", "#%d got version %d, which was removed for %d before it came", a.op.id, version, a.hard)
 	}
-	if version >= a.soft || !looksFor(headOfNothing) && slices.ContainsFunc(c.runs, func(r *run) bool {
-		return r.place == a.op.place && r.method == http.MethodHead && (r.status == 0 || c.plan.places[r.place].validator == "")
-	}) {
+	if a.fallback() && version < a.hardAtHeader {
+		c.fault("removed", "#%d got version %d in place of a failure, which was removed for %d before that", a.op.id, version, a.hardAtHeader)
+	}
+	if version >= a.soft || c.revived() {
 		return
 	}
 	status, ttl := a.cacheStatus(), 0
@@ -327,6 +357,13 @@ func (c *checker) current() {
 	if ttl > 0 || !strings.HasPrefix(status, "hit") && !strings.Contains(status, "detail") {
 		c.fault("removed", "#%d got version %d as fresh, which was made stale for %d before it came", a.op.id, version, a.soft)
 	}
+}
+
+// revived reports whether a HEAD may have made fresh what it should not.
+func (c *checker) revived() bool {
+	return !looksFor(headOfNothing) && slices.ContainsFunc(c.runs, func(r *run) bool {
+		return r.place == c.a.op.place && r.method == http.MethodHead && (r.status == 0 || c.plan.places[r.place].validator == "")
+	})
 }
 
 // inTime: promise 5. A client has a response, unless something went wrong that
@@ -346,6 +383,7 @@ func (c *checker) inTime() {
 	p := &c.plan.policy
 	switch {
 	case a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") != "" && (p.WaitTimeout > 0 || p.MaxWaiting > 0):
+	case a.status == http.StatusServiceUnavailable && p.SoftTimeout > 0 && !looksFor(softTimeout):
 	case a.status == http.StatusGatewayTimeout && a.op.asks == "only-if-cached":
 	case c.over(func(r *run) bool { return r.script.bad() || r.late || a.err != nil && r.rep.total > bodyLimit }):
 	default:

@@ -21,6 +21,8 @@ type answer struct {
 	hard, soft   int64  // the oldest versions that it may get, and get as fresh
 	condition    string // its If-None-Match
 
+	hardAtHeader int64 // as hard, when the header came
+
 	status  int // 0 = no response
 	header  http.Header
 	interim []http.Header
@@ -66,6 +68,9 @@ func (m *world) ask(o *op) {
 	a.began = time.Now()
 	resp, err := m.rt.RoundTrip(r)
 	if a.err = err; err == nil {
+		m.mu.Lock()
+		a.hardAtHeader = m.hardBefore(t)
+		m.mu.Unlock()
 		a.read(resp)
 	}
 	m.mu.Lock()
@@ -150,6 +155,13 @@ func (a *answer) read(resp *http.Response) {
 			return
 		}
 	}
+}
+
+// fallback reports whether an answer from the store was given in place of that
+// of a run.
+func (a *answer) fallback() bool {
+	s := a.cacheStatus()
+	return strings.HasPrefix(s, "fwd=stale") && strings.Contains(s, "ttl=") && strings.Contains(s, "detail=") && !strings.Contains(s, "stored")
 }
 
 // pipes is a network in memory, without buffers.

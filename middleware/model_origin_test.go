@@ -83,7 +83,7 @@ func (h *plan) scriptFor(o *op, n int, method string) script {
 	if d.one(4) {
 		s.vary = d.vary()
 	}
-	s.trailer, s.flushFirst = d.one(8), d.one(12)
+	s.trailer, s.flushFirst = d.one(5), d.one(12)
 	if d.one(10) {
 		s.declares = "wrong"
 	}
@@ -275,7 +275,7 @@ func (o *originWriter) body() {
 		n++
 	}
 	o.mu.Lock()
-	o.run.whole = s.declares != "wrong"
+	o.run.whole = s.declares != "wrong" && (!s.trailer || o.plan.outbound)
 	o.mu.Unlock()
 	if s.trailer {
 		o.w.Header().Set(http.TrailerPrefix+"X-Trail", o.mark())

@@ -34,12 +34,13 @@ type pace struct {
 	fill  time.Duration // Policy.FillTimeout
 	hang  time.Duration // of a handler that hangs and does not heed its context
 	stall time.Duration // of a client that stops reading
+	slack time.Duration // for what takes no time in a bubble
 	bound time.Duration // in which a client that does nothing of the like has its answer
 }
 
 var (
-	virtualPace = pace{span: 12 * time.Second, ops: 60, fill: 4 * time.Second, hang: 6 * time.Second, stall: 90 * time.Second, bound: 45 * time.Second}
-	socketPace  = pace{span: 3 * time.Second, ops: 60, fill: time.Second, hang: 1500 * time.Millisecond, stall: 2 * time.Second, bound: 30 * time.Second}
+	virtualPace = pace{span: 12 * time.Second, ops: 60, fill: 4 * time.Second, hang: 6 * time.Second, stall: 90 * time.Second, slack: time.Millisecond / 2, bound: 45 * time.Second}
+	socketPace  = pace{span: 3 * time.Second, ops: 60, fill: time.Second, hang: 1500 * time.Millisecond, stall: 2 * time.Second, slack: 100 * time.Millisecond, bound: 30 * time.Second}
 )
 
 // A place is what a URL without its query names.
@@ -267,7 +268,7 @@ func (h *plan) drawPlace(d dice, i int) place {
 func (h *plan) drawOp(d dice, id int) op {
 	o := op{id: id, at: d.upTo(h.pace.span), place: d.IntN(len(h.places)), do: pick(d, "GET", "GET", "GET", "GET", "GET", "GET", "HEAD", "POST", "purge")}
 	if d.one(2) {
-		o.at = o.at.Truncate(time.Second) // many at once
+		o.at = o.at.Truncate(pick(d, time.Second, 4*time.Second)) // many at once
 	}
 	if h.calm && (o.do == "POST" || o.do == "purge") {
 		o.do = "GET"

@@ -34,6 +34,8 @@ const (
 	eofOfResume     knownFault = "eof of resume"
 	bodyOf304       knownFault = "body of 304"
 	headOfNothing   knownFault = "head of nothing"
+	ageOfBody       knownFault = "age of body"
+	softTimeout     knownFault = "soft timeout"
 	sweptVariants   knownFault = "swept variants"
 	outsideOnUpdate knownFault = "outside on update"
 	interimOfResume knownFault = "interim of resume"
@@ -51,6 +53,8 @@ var known = map[knownFault]struct {
 	eofOfResume:     {false, "the rest of a body too large to share, fetched by a Transport whose base fails with io.EOF, ends as if it were whole"},
 	bodyOf304:       {false, "a 304 of the cache's own to the caller of a Transport that began the run has the body of a response that turns out too large to share"},
 	headOfNothing:   {false, "a HEAD whose response has no validator makes what is stored fresh again, even after a soft purge; by a Transport also one whose base fails"},
+	ageOfBody:       {false, "a lifetime begins when the body has ended, however long that took after the header"},
+	softTimeout:     {false, "a client whose stale response is removed while it waits gets a 503 at SoftTimeout, though its run goes well"},
 	sweptVariants:   {false, "where the list of a key's variants has expired and is swept while a run is under way, what that brings is not stored"},
 	outsideOnUpdate: {false, "what is said outside does not restrict what a 304 or a HEAD updates: the stored Cache-Control stands in its place, and its Vary is forgotten"},
 	interimOfResume: {false, "interim responses to the run for the rest of a body too large to share are told to the caller, though the run is asked as another caller's was"},

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strconv"
 	"strings"
@@ -43,6 +44,25 @@ type world struct {
 
 	// No older version may be served, or served as fresh, to who comes now.
 	hard, soft map[target]int64
+	raised     []raise // of hard, in the order of time
+}
+
+// A raise is when a version became the oldest that may be served.
+type raise struct {
+	target
+	version int64
+	at      time.Time
+}
+
+// hardBefore returns the oldest version that might have been served a moment
+// ago, as long as it takes a header to arrive. The caller holds mu.
+func (m *world) hardBefore(t target) (version int64) {
+	for _, r := range m.raised {
+		if r.target == t && time.Since(r.at) > m.plan.pace.slack {
+			version = max(version, r.version)
+		}
+	}
+	return version
 }
 
 // A target is a place and a query, as removals name them.
@@ -247,6 +267,7 @@ func (m *world) happen() {
 	}
 	all.Wait()
 	m.settle()
+	m.probe()
 	close(stop)
 	watch.Wait()
 	began := time.Now()
@@ -290,6 +311,22 @@ func (m *world) counts() string {
 		}
 	}
 	return ""
+}
+
+// probe stores a response that takes nearly all the room there is for one, now
+// that no run has any of it.
+func (m *world) probe() {
+	room := m.plan.maxBytes/8 - 2<<10
+	h := m.cache.Handler(cachemw.Policy{Name: "probe", TTL: time.Hour, MaxBodyBytes: room})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write(make([]byte, room))
+	}))
+	for range 2 {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "http://probe.example/", nil))
+		if s := w.Header().Get("Cache-Status"); m.closed.IsZero() && !strings.Contains(s, "stored") && !strings.Contains(s, "hit") {
+			m.fault("budget", "when all is over, there is no room for one response: %s, %+v", s, m.cache.Stats())
+		}
+	}
 }
 
 // watch checks the budget, at all times.
@@ -362,6 +399,7 @@ func (m *world) raise(t target, v int64, soft bool) {
 		m.soft[t] = max(m.soft[t], v)
 	} else {
 		m.hard[t] = max(m.hard[t], v)
+		m.raised = append(m.raised, raise{t, v, time.Now()})
 	}
 }
 
