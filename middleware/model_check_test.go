@@ -382,13 +382,23 @@ func (c *checker) inTime() {
 	}
 	p := &c.plan.policy
 	switch {
-	case a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") != "" && (p.WaitTimeout > 0 || p.MaxWaiting > 0):
+	case a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") != "" && (p.WaitTimeout > 0 || p.MaxWaiting > 0 && c.beside() > p.MaxWaiting):
 	case a.status == http.StatusServiceUnavailable && p.SoftTimeout > 0 && !looksFor(softTimeout):
 	case a.status == http.StatusGatewayTimeout && a.op.asks == "only-if-cached":
 	case c.over(func(r *run) bool { return r.script.bad() || r.late || a.err != nil && r.rep.total > bodyLimit }):
 	default:
 		c.fault("costs another", "#%d failed, and no run did", a.op.id)
 	}
+}
+
+// beside returns how many clients were there at the same time.
+func (c *checker) beside() (n int) {
+	for _, b := range c.answers {
+		if b != c.a && !b.began.After(c.a.ended) && !b.ended.Before(c.a.began) {
+			n++
+		}
+	}
+	return n
 }
 
 // checkRuns: promise 4, in a history in which nothing speaks against sharing.

@@ -62,7 +62,7 @@ func (s *script) bad() bool { return s.end != "" || s.declares == "wrong" }
 func (h *plan) scriptFor(o *op, n int, method string) script {
 	d, p := diceOf(h.seed, o.id, n, 7), h.places[o.place]
 	s := script{status: 200, control: p.control, sets: d.one(3), vary: p.vary, declares: pick(d, "right", "")}
-	s.delay = pick(d, 0, time.Millisecond, d.upTo(h.pace.span/20)+1)
+	s.delay = pick(d, 0, time.Millisecond, time.Millisecond+d.upTo(h.pace.span/20), time.Millisecond+d.upTo(h.pace.span/10))
 	if d.one(2) {
 		s.between = d.upTo(h.pace.span / 100)
 	}

@@ -216,11 +216,15 @@ func newPlan(seed uint64, p pace) *plan {
 	d := diceOf(seed)
 	h := &plan{seed: seed, pace: p, outbound: d.one(2), http2: d.one(3), keepAlive: d.one(2), calm: d.one(5), maxBytes: pick(d, int64(128<<10), 1<<20)}
 	h.policy = h.drawPolicy(d)
-	for i := range 1 + d.IntN(4) {
+	for i := range 1 + d.IntN(3) {
 		h.places = append(h.places, h.drawPlace(d, i))
 	}
-	for i := range 10 + d.IntN(p.ops-10) {
-		h.ops = append(h.ops, h.drawOp(d, i))
+	for n := 10 + d.IntN(p.ops-10); len(h.ops) < n; {
+		if d.one(6) && !h.calm {
+			h.drawStory(d)
+			continue
+		}
+		h.ops = append(h.ops, h.drawOp(d, len(h.ops)))
 	}
 	if d.one(4) && !h.calm {
 		h.ops = append(h.ops, op{id: len(h.ops), do: "close", at: p.span/2 + d.upTo(p.span/2)})
@@ -267,8 +271,8 @@ func (h *plan) drawPlace(d dice, i int) place {
 
 func (h *plan) drawOp(d dice, id int) op {
 	o := op{id: id, at: d.upTo(h.pace.span), place: d.IntN(len(h.places)), do: pick(d, "GET", "GET", "GET", "GET", "GET", "GET", "HEAD", "POST", "purge")}
-	if d.one(2) {
-		o.at = o.at.Truncate(pick(d, time.Second, 4*time.Second)) // many at once
+	if !d.one(4) { // many at once, or while what others began is under way
+		o.at = o.at.Truncate(h.pace.span/6) + pick(d, 0, d.upTo(h.pace.span/200), d.upTo(h.pace.span/20), d.upTo(h.pace.span/20))
 	}
 	if h.calm && (o.do == "POST" || o.do == "purge") {
 		o.do = "GET"
@@ -282,6 +286,23 @@ func (h *plan) drawOp(d dice, id int) op {
 	h.drawWho(d, &o)
 	h.drawClient(d, &o)
 	return o
+}
+
+// drawStory draws what seldom comes together by itself: a response is stored
+// and asked for again, is removed while that is answered, and asked for once
+// more, by clients between whom nothing stands.
+func (h *plan) drawStory(d dice) {
+	first, removal := h.drawOp(d, len(h.ops)), h.drawOp(d, len(h.ops)+2)
+	first.do, first.cond, first.ranges, first.asks, first.cancel, first.deadline, first.outer, first.who.session = "GET", "", "", "", 0, 0, outer{}, ""
+	again, last := first, first
+	again.id, again.at = first.id+1, first.at+d.upTo(h.pace.span/4)
+	removal.at = again.at + d.upTo(h.pace.span/30)
+	last.id, last.at = first.id+3, removal.at+d.upTo(h.pace.span/60)
+	for removal.do == "GET" || removal.do == "HEAD" {
+		removal.do = pick(d, "POST", "purge-url", "purge-tag", "flush")
+	}
+	removal.place, removal.query = first.place, first.query
+	h.ops = append(h.ops, first, again, removal, last)
 }
 
 // drawWho draws what a request says, and what is said for it outside.
