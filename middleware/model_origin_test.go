@@ -72,7 +72,7 @@ func (h *plan) scriptFor(o *op, n int, method string) script {
 		s.writes = method == http.MethodGet && looksFor(lateWrites) && d.one(4)
 		return s
 	}
-	s.interim, s.cookie, s.nvs = d.one(5), d.one(12), d.one(4)
+	s.interim, s.cookie, s.nvs = d.one(5) && (!h.outbound || looksFor(interimRace)), d.one(12), d.one(4)
 	if p.script == "plain" {
 		return s
 	}
