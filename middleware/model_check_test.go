@@ -363,9 +363,12 @@ func (c *checker) current() {
 
 // revived reports whether a HEAD may have made fresh what it should not.
 func (c *checker) revived() bool {
-	return !looksFor(headOfNothing) && slices.ContainsFunc(c.runs, func(r *run) bool {
-		return r.place == c.a.op.place && r.method == http.MethodHead && (r.status == 0 || c.plan.places[r.place].validator == "")
-	})
+	p := &c.plan.places[c.a.op.place]
+	return !looksFor(headOfNothing) && (slices.ContainsFunc(c.runs, func(r *run) bool {
+		return r.place == c.a.op.place && r.method == http.MethodHead && (r.status == 0 || p.validator == "")
+	}) || slices.ContainsFunc(c.answers, func(b *answer) bool {
+		return b.op.place == c.a.op.place && b.op.do == http.MethodHead && b.status == 0
+	}))
 }
 
 // inTime: promise 5. A client has a response, unless something went wrong that

@@ -30,6 +30,7 @@ type run struct {
 	status  int   // sent, 0 = none
 
 	began, header, ended time.Time // guarded by world.mu
+	returns              chan struct{}
 
 	// How it ended otherwise than by its script; guarded by world.mu.
 	late  bool // its context was over its deadline, or the cache was closed
@@ -69,7 +70,7 @@ func (h *plan) scriptFor(o *op, n int, method string) script {
 	s.flushes = d.one(3)
 	s.heeds = pick(d, "silent", "abort", "error", "")
 	if p.script == "calm" {
-		s.writes = method == http.MethodGet && looksFor(lateWrites) && d.one(4)
+		s.writes = method == http.MethodGet && !h.outbound && len(p.vary) == 0 && looksFor(lateWrites) && d.one(4)
 		return s
 	}
 	s.interim, s.cookie, s.nvs = d.one(5) && (!h.outbound || looksFor(interimRace)), d.one(12), d.one(4)
@@ -116,7 +117,7 @@ func (m *world) begin(r *http.Request) *run {
 	if err != nil || op == nil {
 		panic(fmt.Sprintf("a run for nobody: %q", r.Header))
 	}
-	run := &run{id: len(m.runs), op: op, method: r.Method, query: r.URL.RawQuery, place: m.placeOf(r), began: time.Now()}
+	run := &run{id: len(m.runs), op: op, method: r.Method, query: r.URL.RawQuery, place: m.placeOf(r), began: time.Now(), returns: make(chan struct{})}
 	run.who = who{
 		cookie: strings.TrimPrefix(r.Header.Get("Cookie"), "user="), auth: r.Header.Get("Authorization"),
 		lang: r.Header.Get("Accept-Language"), kind: r.Header.Get("X-Kind"), proxied: r.Header.Get("X-Forwarded-Host"),
@@ -136,6 +137,7 @@ func (m *world) over(run *run) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	run.ended = time.Now()
+	close(run.returns)
 	m.tell("run %d ends (status %d, script %+v)", run.id, run.status, run.script)
 }
 
@@ -282,8 +284,10 @@ func (o *originWriter) body() {
 	}
 	if s.writes {
 		go func() {
-			time.Sleep(time.Millisecond)
+			<-o.run.returns
 			_, _ = o.w.Write([]byte("written after the return"))
+			time.Sleep(time.Millisecond)
+			_, _ = o.w.Write([]byte("and later"))
 		}()
 	}
 }
