@@ -71,8 +71,8 @@ func looksFor(k knownFault) bool {
 
 const (
 	modelSeeds  = 300
-	socketSeeds = 24
-	socketWidth = 12 // histories at once: their clients mostly sleep
+	socketSeeds = 12
+	socketWidth = 12 // at once: their clients mostly sleep
 )
 
 func TestModel(t *testing.T) {
