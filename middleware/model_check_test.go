@@ -1,0 +1,459 @@
+package middleware_test
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	cachemw "github.com/freshet-go/freshet/middleware"
+)
+
+// check looks at all that the clients of a history got.
+func (m *world) check() []fault {
+	for _, a := range m.answers {
+		c := &checker{world: m, a: a}
+		c.named()
+		c.forItsClient()
+		c.asked()
+		c.whole()
+		c.current()
+		c.inTime()
+	}
+	if m.plan.calm {
+		m.checkRuns()
+	}
+	return m.faults
+}
+
+// A checker looks at one answer.
+type checker struct {
+	*world
+	a   *answer
+	run *run // whose header it has, or nil
+	rep *rep // whose body it says that it has, or nil
+}
+
+func (c *checker) fault(promise, format string, args ...any) {
+	got := fmt.Sprintf(" [%v got %d, %d bytes, error %v, %q]", c.a.op, c.a.status, len(c.a.body), c.a.err, c.a.header)
+	c.world.fault(promise, format+"%s", append(args, got)...)
+}
+
+// named finds out what the answer says it is.
+func (c *checker) named() {
+	if id, err := strconv.Atoi(c.a.header.Get("X-Run")); err == nil && id < len(c.runs) {
+		c.run = c.runs[id]
+	}
+	if id, err := strconv.Atoi(c.a.header.Get("X-Rep")); err == nil && id < len(c.reps) {
+		c.rep = c.reps[id]
+	}
+}
+
+// forItsClient: promises 1, 2 and 12.
+func (c *checker) forItsClient() {
+	q := c.a.op
+	if c.run != nil {
+		if why := c.forbids(c.run, q, false); why != "" {
+			c.fault("not for it", "#%d has the header of run %d, for #%d: %s", q.id, c.run.id, c.run.op.id, why)
+		}
+	}
+	if r := c.run; r != nil && r.op.query != q.query && c.a.header.Get("No-Vary-Search") == "" && len(c.plan.policy.Query.Ignore) == 0 {
+		c.fault("not for it", "#%d has the header of run %d, for another query", q.id, r.id)
+	}
+	if c.rep != nil {
+		why := ""
+		confirmed := c.run != nil && !slices.Contains(c.rep.runs, c.run)
+		for _, r := range c.rep.runs {
+			if why = c.forbids(r, q, confirmed); why == "" {
+				break
+			}
+		}
+		if why != "" {
+			c.fault("not for it", "#%d has rep %d, for #%d: %s", q.id, c.rep.id, c.rep.runs[0].op.id, why)
+		}
+	}
+	told := slices.Clone(c.a.interim)
+	if !looksFor(interimOfResume) && c.plan.outbound && c.rep != nil && c.rep.total > bodyLimit {
+		told = nil
+	}
+	for _, h := range append(told, c.a.header, c.a.trailer) {
+		for name, values := range h {
+			for _, v := range values {
+				c.ofItself(name, v)
+			}
+		}
+	}
+}
+
+// ofItself checks a field that is made for one request only.
+func (c *checker) ofItself(name, value string) {
+	switch name {
+	case "X-Personal", "X-Early", "X-Trail", "X-Outer-Early", "X-Outer-Late":
+	case "Set-Cookie":
+		_, value, _ = strings.Cut(value, "=")
+	case "Surrogate-Key":
+		edited := false
+		if value, edited = strings.CutPrefix(value, "edited by "); !edited {
+			return
+		}
+	default:
+		return
+	}
+	if value != strconv.Itoa(c.a.op.id) {
+		c.fault("field of another", "#%d was told %s: %s (interim %q, trailer %q)", c.a.op.id, name, value, c.a.interim, c.a.trailer)
+	}
+}
+
+// forbids returns why what a run has brought is not for q, or "". If another
+// run has confirmed it, by a 304 or for HEAD, what the first does not say does
+// not count.
+func (m *world) forbids(r *run, q *op, confirmed bool) string {
+	if r.op == q {
+		return ""
+	}
+	p, s := &m.plan.policy, &r.script
+	onTop := r.status == http.StatusNotModified || r.method == http.MethodHead // of what is stored, which says the rest
+	switch {
+	case r.method == http.MethodPost || q.do == http.MethodPost:
+		return "not a GET"
+	case r.place != q.place, r.op.query != q.query && !s.nvs && !onTop && !confirmed && len(p.Query.Ignore) == 0:
+		return "another key"
+	case r.op.who.proxied != "" && r.op.who.proxied != q.who.proxied:
+		return "another X-Forwarded-Host"
+	}
+	for _, name := range p.Headers {
+		if r.op.who.field(name) != q.who.field(name) {
+			return "another " + name + " in the key"
+		}
+	}
+	outer := r.op.outer
+	if !looksFor(outsideOnUpdate) && (onTop || confirmed) {
+		outer.vary = ""
+		if onTop {
+			outer.control = ""
+		}
+	}
+	for _, name := range append(slices.Clone(s.vary), outer.vary) {
+		if name == "*" || name != "" && r.op.who.field(name) != q.who.field(name) {
+			return "Vary: " + name
+		}
+	}
+	said := s.control.String()
+	switch {
+	case outer.control != "" && (said == "" || !s.sets):
+		return outer.control + " by the outside"
+	case s.control.private, s.control.noStore:
+		return said
+	case (s.cookie && !onTop || outer.cookie) && p.SetCookie != cachemw.StripSetCookie:
+		return "it sets a cookie"
+	}
+	if confirmed || said == "" && onTop {
+		return ""
+	}
+	return m.unsaid(r, q)
+}
+
+// unsaid returns why a response that does not forbid it may not be shared
+// either.
+func (m *world) unsaid(r *run, q *op) string {
+	p, s := &m.plan.policy, &r.script
+	c := s.control
+	byCookie, byAuth := slices.Contains(p.Headers, "Cookie"), slices.Contains(p.Headers, "Authorization")
+	switch {
+	case !c.public && !c.mustRevalidate && c.sMaxAge == 0 && !byAuth && (r.op.who.auth != "" || q.who.auth != ""):
+		return "credentials"
+	case c.noCache && m.plan.places[r.place].validator == "":
+		return "no-cache, and no validator"
+	case c.noCache || c.maxAge > 0 || c.sMaxAge > 0:
+		return ""
+	case p.TTL == 0 || r.status >= 500:
+		return "nothing says that it is fresh"
+	case !byCookie && (r.op.who.cookie != "" || q.who.cookie != ""):
+		return "a cookie, and only the policy's TTL"
+	}
+	return ""
+}
+
+// asked: what answers a condition, a range or HEAD is what was asked for.
+func (c *checker) asked() {
+	a, weak := c.a, func(tag string) string { return strings.TrimPrefix(tag, "W/") }
+	switch {
+	case a.status == http.StatusNotModified && (a.condition == "" || weak(a.header.Get("Etag")) != weak(a.condition)):
+		c.fault("not asked", "a 304 to If-None-Match %q", a.condition)
+	case a.status == http.StatusPartialContent && a.op.ranges == "":
+		c.fault("not asked", "a part for who wanted the whole")
+	}
+}
+
+// whole: promises 3 and 13. The body, as far as it came, is of one response,
+// and what ends as if it were whole, is.
+func (c *checker) whole() {
+	a := c.a
+	if a.op.do == http.MethodPost || c.excused() {
+		return
+	}
+	clean := a.err == nil && !a.gaveUp
+	switch {
+	case clean && c.rep == nil && c.run == nil && a.status < 400:
+		c.fault("whole", "a %d that no run has sent", a.status)
+		return
+	case c.rep == nil || a.status == http.StatusNotModified || a.status == http.StatusNoContent || a.op.do == http.MethodHead:
+		c.bodiless()
+		return
+	}
+	want := c.rep.body()
+	if c.run != nil && c.run.script.declares == "wrong" && c.run.status != http.StatusNotModified {
+		want += strings.Repeat("\x00", lineBytes) // which never comes
+	}
+	if a.status == http.StatusPartialContent || a.status == http.StatusRequestedRangeNotSatisfiable {
+		var ok bool
+		if want, ok = part(want, a.header.Get("Content-Range")); !ok {
+			c.fault("whole", "Content-Range of rep %d of %d bytes", c.rep.id, c.rep.total)
+			return
+		}
+	}
+	body := string(a.body)
+	if !strings.HasPrefix(want, body) {
+		c.fault("whole", "%q is not of rep %d: %q", clip(body), c.rep.id, clip(want))
+	} else if clean && body != want {
+		c.fault("whole", "%d of %d bytes of rep %d end as if they were all", len(body), len(want), c.rep.id)
+	}
+	if clean && strings.HasPrefix(a.cacheStatus(), "hit") {
+		c.stored()
+	}
+}
+
+// bodiless checks an answer that says to have no body, or not to be a run's.
+func (c *checker) bodiless() {
+	a := c.a
+	if c.rep != nil || a.status < 400 {
+		if len(a.body) > 0 {
+			c.fault("whole", "%q where there is to be no body", clip(string(a.body)))
+		}
+		declared := a.header.Get("Content-Length")
+		if c.rep != nil && a.op.do == http.MethodHead && a.status == http.StatusOK && declared != "" &&
+			c.run != nil && c.run.script.declares != "wrong" && declared != strconv.Itoa(c.rep.total) {
+			c.fault("whole", "HEAD of rep %d of %d bytes", c.rep.id, c.rep.total)
+		}
+	} else if strings.Contains(string(a.body), "rep=") {
+		c.fault("whole", "%q with a header of the cache's own", clip(string(a.body)))
+	}
+}
+
+// stored: what is served from the store was complete, and may still be used.
+func (c *checker) stored() {
+	if why := c.tooOld(); why != "" {
+		c.fault("stored", "#%d got %s", c.a.op.id, why)
+	}
+	if c.rep.total > bodyLimit {
+		c.fault("stored", "rep %d of %d bytes", c.rep.id, c.rep.total)
+	}
+	for _, r := range c.rep.runs {
+		if r.whole {
+			return
+		}
+	}
+	c.fault("stored", "no run has brought the whole of rep %d", c.rep.id)
+}
+
+// tooOld returns why a response must not come from the store without a run any
+// more, or "". What it has of its lifetime is what its header's run said.
+func (c *checker) tooOld() string {
+	r, p := c.run, &c.plan.policy
+	if r == nil || c.revived() || r.script.control == (control{}) && (r.status == http.StatusNotModified || r.method == http.MethodHead) || c.a.op.asks != "" {
+		return ""
+	}
+	s := r.script.control
+	if s.noCache {
+		return "a response with no-cache that was not validated"
+	}
+	seconds := func(n int) time.Duration { return time.Duration(n) * time.Second }
+	life := cmp.Or(seconds(s.sMaxAge), seconds(s.maxAge), p.TTL)
+	if !s.mustRevalidate && s.sMaxAge == 0 {
+		// After a failed refresh the longer window counts.
+		life += max(cmp.Or(seconds(s.swr), p.StaleWhileRevalidate), cmp.Or(seconds(s.sie), p.StaleIfError))
+	}
+	came := r.header
+	if (c.plan.outbound || !looksFor(ageOfBody)) && r.ended.After(came) {
+		came = r.ended
+	}
+	if age := c.a.began.Sub(came); age > life+10*time.Millisecond {
+		return fmt.Sprintf("the header of run %d %v after it came, usable for %v", r.id, age, life)
+	}
+	return ""
+}
+
+func clip(s string) string {
+	if len(s) > 200 {
+		return s[:100] + " ... " + s[len(s)-100:]
+	}
+	return s
+}
+
+// part returns what a Content-Range names.
+func part(body, named string) (string, bool) {
+	var first, last, size int
+	if _, err := fmt.Sscanf(named, "bytes %d-%d/%d", &first, &last, &size); err == nil && size == len(body) && first <= last && last < size {
+		return body[first : last+1], true
+	}
+	return "", named == fmt.Sprintf("bytes */%d", len(body))
+}
+
+// excused reports whether the answer is of a kind that is known to go wrong.
+func (c *checker) excused() bool {
+	timedOut := func(r *run) bool { return r.late }
+	o, all := c.a.op, c.runs[:0:0]
+	if c.rep != nil {
+		all = c.rep.runs
+	}
+	switch {
+	case !looksFor(cutByTimeout) && (o.deadline > 0 && c.a.ended.Sub(c.a.began) >= o.deadline || slices.ContainsFunc(all, timedOut) || c.rep == nil && c.over(timedOut)):
+		return true
+	case !c.plan.outbound || c.rep == nil || c.rep.total <= bodyLimit:
+	case !looksFor(bodyOf304) && c.a.status == http.StatusNotModified:
+		return true
+	case !looksFor(eofOfResume):
+		return c.over(func(r *run) bool { return r.script.end != "" })
+	}
+	return false
+}
+
+// over reports whether one of the runs that the client may have waited for is
+// as said.
+func (c *checker) over(is func(*run) bool) bool {
+	return slices.ContainsFunc(c.runs, func(r *run) bool {
+		return r.place == c.a.op.place && !r.began.After(c.a.ended) && (r.ended.IsZero() || !r.ended.Before(c.a.began)) && is(r)
+	})
+}
+
+// current: promise 6.
+func (c *checker) current() {
+	a, version := c.a, int64(0)
+	switch {
+	case a.op.do == http.MethodPost:
+		return
+	case c.rep != nil:
+		version = c.rep.version
+	case c.run != nil:
+		version = c.run.version
+	default:
+		return
+	}
+	if version < a.hard {
+		c.fault("removed", "#%d got version %d, which was removed for %d before it came", a.op.id, version, a.hard)
+	}
+	if a.fallback() && version < a.hardAtHeader {
+		c.fault("removed", "#%d got version %d in place of a failure, which was removed for %d before that", a.op.id, version, a.hardAtHeader)
+	}
+	if version >= a.soft || c.revived() {
+		return
+	}
+	status, ttl := a.cacheStatus(), 0
+	_, after, _ := strings.Cut(status, "ttl=")
+	_, _ = fmt.Sscan(strings.ReplaceAll(after, ";", " "), &ttl)
+	if ttl > 0 || !strings.HasPrefix(status, "hit") && !strings.Contains(status, "detail") {
+		c.fault("removed", "#%d got version %d as fresh, which was made stale for %d before it came", a.op.id, version, a.soft)
+	}
+}
+
+// revived reports whether a HEAD may have made fresh what it should not.
+func (c *checker) revived() bool {
+	p := &c.plan.places[c.a.op.place]
+	return !looksFor(headOfNothing) && (slices.ContainsFunc(c.runs, func(r *run) bool {
+		return r.place == c.a.op.place && r.method == http.MethodHead && (r.status == 0 || p.validator == "")
+	}) || slices.ContainsFunc(c.answers, func(b *answer) bool {
+		return b.op.place == c.a.op.place && b.op.do == http.MethodHead && b.status == 0
+	}))
+}
+
+// inTime: promise 5. A client has a response, unless something went wrong that
+// was not another client's doing, and has it soon.
+func (c *checker) inTime() {
+	a := c.a
+	if a.gaveUp {
+		return
+	}
+	if took := a.ended.Sub(a.began); took > c.plan.pace.bound && a.op.sip == 0 {
+		c.fault("costs another", "#%d waited %v", a.op.id, took)
+	}
+	failed := a.err != nil || a.status >= 500 && c.run == nil && a.header.Get("X-Origin-Error") == ""
+	if !failed || a.op.deadline > 0 || !c.closed.IsZero() && !a.ended.Before(c.closed) || a.op.do == http.MethodPost {
+		return
+	}
+	p := &c.plan.policy
+	switch {
+	case a.status == http.StatusServiceUnavailable && a.header.Get("Retry-After") != "" && (p.WaitTimeout > 0 || p.MaxWaiting > 0 && c.beside() >= p.MaxWaiting):
+	case a.status == http.StatusServiceUnavailable && p.SoftTimeout > 0 && !looksFor(softTimeout):
+	case a.status == http.StatusGatewayTimeout && a.op.asks == "only-if-cached":
+	case c.plan.pace.slack > time.Millisecond && (a.status == http.StatusGatewayTimeout || errors.Is(a.err, context.DeadlineExceeded)):
+		// On a busy machine FillTimeout may pass before the origin is reached.
+	case a.err != nil && !looksFor(joinsTooLarge) && c.rep != nil && c.rep.total > bodyLimit:
+	case c.over(func(r *run) bool { return r.script.bad() || r.late || a.err != nil && r.rep.total > bodyLimit }):
+	default:
+		c.fault("costs another", "#%d failed, and no run did", a.op.id)
+	}
+}
+
+// beside returns how many clients were there at the same time.
+func (c *checker) beside() (n int) {
+	for _, b := range c.answers {
+		if b != c.a && !b.began.After(c.a.ended) && !b.ended.Before(c.a.began) {
+			n++
+		}
+	}
+	return n
+}
+
+// checkRuns: promise 4, in a history in which nothing speaks against sharing.
+func (m *world) checkRuns() {
+	type variant struct {
+		target
+		lang string
+	}
+	last := make(map[variant]*run)
+	for _, r := range m.runs {
+		p := m.plan.places[r.place]
+		k := variant{target{r.place, r.query}, ""}
+		if len(p.vary) > 0 {
+			k.lang = r.who.lang
+		}
+		if r.method != http.MethodGet || len(p.vary) > 0 && (m.refused(r) || !looksFor(sweptVariants) && p.validator == "") {
+			continue
+		}
+		before := last[k]
+		last[k] = r
+		if before == nil {
+			continue
+		}
+		// In seconds of the Date of a server that is asked over a network.
+		lifetime := time.Duration(p.control.maxAge)*time.Second - time.Second*time.Duration(m.plan.dated())
+		if again := r.began.Sub(before.began); again < lifetime {
+			m.fault("one run", "run %d began %v after run %d of the same %+v, fresh for %v", r.id, again, before.id, k, lifetime)
+		}
+	}
+}
+
+// refused reports whether a run is for a client that came upon the run of
+// another variant while nothing was known of a Vary: it runs alone, as soon as
+// the other's header is there.
+func (m *world) refused(r *run) bool {
+	slack := m.plan.pace.span / 100
+	return slices.ContainsFunc(m.runs, func(o *run) bool {
+		return o.place == r.place && o.query == r.query && o.who.lang != r.who.lang &&
+			r.began.After(o.header.Add(-slack)) && r.began.Before(o.ended.Add(slack))
+	})
+}
+
+// dated is by how many seconds the Date field of a response may be older than
+// the response.
+func (h *plan) dated() int {
+	if h.outbound {
+		return 1
+	}
+	return 0
+}
