@@ -236,9 +236,9 @@ var steps = []step{
 	{what: "refreshed by another", who: "alice", calls: [4]int64{0, 1, 1, 1}, fast: true},
 	{what: "together", after: 2 * time.Second, purge: true, who: "alice bob", calls: [4]int64{1, 2, 2, 2}},
 	// Who waited for what turned out to be another variant ran alone, and stored nothing.
-	{what: "hit after together", who: "bob", calls: [4]int64{0, 1, 0, 1}},
+	{what: "hit after together", who: "bob", calls: [4]int64{0, 0, 0, 1}},
 	{what: "together, bob first", purge: true, who: "bob alice", calls: [4]int64{1, 2, 2, 2}},
-	{what: "hit after bob", who: "alice", calls: [4]int64{0, 1, 0, 1}},
+	{what: "hit after bob", who: "alice", calls: [4]int64{0, 0, 0, 1}},
 }
 
 // run plays all steps, and then asks for less than the page.

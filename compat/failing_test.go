@@ -18,32 +18,7 @@ func failing(table []failure, name string, at place, f *fault) bool {
 	})
 }
 
-const (
-	partThenCoded = "a Range is answered from the store, and the middleware encodes the part"
-	cookieNamed   = `with no-cache="Set-Cookie" the rest is taken for everyone's, though only the policy says that it is fresh`
-	cookieLate    = "the cookie is set when the header is written, after the cache has judged it"
-	deadlineLeft  = "the end of the request's context is taken for the client's leaving, and the part sent for an end"
-	errorLate     = "a WriteHeader(5xx) after the body has begun says that it broke off, and is not heard"
-	tooLate       = "the origin is well"
-)
-
-// known is what the cache does not do right yet.
-var known = []failure{
-	{row: "chi Compress", at: []place{outside, around}, problem: "^part: ", because: partThenCoded},
-	{row: "chi Compress, both read gzip", at: []place{outside, around}, problem: "^part: ", because: partThenCoded},
-	{row: "gorilla CompressHandler", at: []place{outside, around}, problem: "^part: ", because: partThenCoded},
-	{row: "echo around", at: []place{outside, around}, problem: "^part: ", because: partThenCoded},
-
-	{row: "scs, session, handler silent", at: []place{inside, upstream}, problem: "token in the page|Set-Cookie|Cache-Control|not shared|waited", because: cookieNamed},
-	{row: "scs, session, handler silent", at: []place{outside}, problem: "token in the page|Set-Cookie|Cache-Control|not shared|waited", because: cookieLate},
-
-	{row: "chi Timeout", at: []place{outside}, faults: []string{"deaf"}, problem: "for the whole", because: deadlineLeft},
-	{row: "echo ContextTimeout", at: []place{outside}, faults: []string{"deaf"}, problem: "for the whole", because: deadlineLeft},
-
-	{row: "chi Recoverer", at: []place{inside}, faults: panics, problem: tooLate, because: errorLate},
-	{row: "gorilla RecoveryHandler", at: []place{inside}, faults: append([]string{"abort"}, panics...), problem: tooLate, because: errorLate},
-	{row: "chi Timeout", at: []place{inside}, faults: []string{"out of time in the middle"}, problem: tooLate, because: errorLate},
-}
+const tooLate = "the origin is well"
 
 var panics = []string{"panic in the middle", "panic after a flush"}
 

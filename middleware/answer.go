@@ -21,11 +21,12 @@ func (x *exchange) write(e *entry, now engine.Instant) {
 	if status == http.StatusOK && conditional(x.r.Header) && rfc9111.NotModified(x.r.Header, &s.Validators, s.Date) {
 		fields, status = s.Metadata(), http.StatusNotModified
 	}
+	cuts := x.r.Header["Range"] != nil && x.cuts(fields)
 	x.describe(h, e, fields, now)
 	switch {
 	case status == http.StatusNotModified || x.r.Method == http.MethodHead:
 		x.w.WriteHeader(status)
-	case status == http.StatusOK && x.r.Header["Range"] != nil && x.cuts(fields):
+	case status == http.StatusOK && cuts:
 		if p := selectPart(x.w, x.r.Header, &s.Validators, int64(len(s.Body))); p != nil {
 			_, _ = p.Write(s.Body)
 			return
@@ -128,11 +129,14 @@ func writeNotModified(w http.ResponseWriter) {
 	w.WriteHeader(http.StatusNotModified)
 }
 
-// cuts reports whether a range of the response is cut out here. Where a client
-// accepts a coding, and the response has none, middleware outside may encode
-// what it is given: then what was cut would be no part of anything.
+// cuts reports whether a range of the response is cut out here. Where the
+// response has no coding, and the client accepts one, or middleware outside has
+// said that the answer varies by that, middleware outside may encode what it is
+// given: then what was cut would be no part of anything. It is called before the
+// fields are set.
 func (x *exchange) cuts(fields []stored.Field) bool {
-	if x.rules.Outbound || !rfc9111.AcceptsCoding(x.r.Header) {
+	vary, _ := rfc9111.VaryFields(x.w.Header())
+	if !rfc9111.AcceptsCoding(x.r.Header) && !slices.Contains(vary, "Accept-Encoding") {
 		return true
 	}
 	return slices.ContainsFunc(fields, func(f stored.Field) bool { return f.Name == "Content-Encoding" && f.Mode != stored.Remove })

@@ -393,6 +393,7 @@ func (x *exchange) routeOf(t *ticket) *routeMetrics {
 // made of the header, keeps it from others.
 func (x *exchange) begin(head fill.Head, v *verdict, known fill.Known, leader bool) (w http.ResponseWriter, reason string) {
 	h := x.w.Header()
+	cuts := x.r.Header["Range"] != nil && x.cuts(v.draft.Fields)
 	stored.Apply(h, v.draft.Fields, 0)
 	if leader {
 		stored.Apply(h, v.personal, 0)
@@ -407,7 +408,7 @@ func (x *exchange) begin(head fill.Head, v *verdict, known fill.Known, leader bo
 		h["Cache-Status"] = append(slices.Concat(v.draft.Upstream, h["Cache-Status"]), x.fillStatus(v, known, leader))
 	}
 	before := wordsOf(h)
-	w = x.head(h, head, v)
+	w = x.head(h, head, v, cuts)
 	if leader {
 		reason = before.lateIn(x.w.Header(), x.policy.TargetedFields)
 	}
@@ -444,7 +445,7 @@ func (x *exchange) fillStatus(v *verdict, known fill.Known, leader bool) string 
 
 // head writes the header that is prepared in h: that of the response, of the
 // part of it that was asked for, or a 304 if the client has it already.
-func (x *exchange) head(h http.Header, head fill.Head, v *verdict) http.ResponseWriter {
+func (x *exchange) head(h http.Header, head fill.Head, v *verdict, cuts bool) http.ResponseWriter {
 	asked := x.r.Header
 	if head.Status == http.StatusOK && (conditional(asked) || asked["Range"] != nil) {
 		validators := stored.ValidatorsOf(v.draft.Fields)
@@ -452,7 +453,7 @@ func (x *exchange) head(h http.Header, head fill.Head, v *verdict) http.Response
 			writeNotModified(x.w) // the origin was asked for the whole
 			return discard{x.w}
 		}
-		if head.Length >= 0 && asked["Range"] != nil && x.r.Method == http.MethodGet && x.cuts(v.draft.Fields) {
+		if head.Length >= 0 && cuts && x.r.Method == http.MethodGet {
 			untyped := v.draft.Untyped && h["Content-Type"] == nil
 			if untyped {
 				h["Content-Type"] = nil // not to be guessed from a part
@@ -473,6 +474,7 @@ func (x *exchange) head(h http.Header, head fill.Head, v *verdict) http.Response
 // to that is this client's alone.
 func (x *exchange) lend(head fill.Head, v *verdict, header http.Header) http.ResponseWriter {
 	h := x.w.Header()
+	cuts := x.r.Header["Range"] != nil && x.cuts(v.draft.Fields)
 	v.around.handed(h, header)
 	if !x.policy.HideStatus {
 		status := "freshet; fwd=" + x.reason
@@ -481,7 +483,7 @@ func (x *exchange) lend(head fill.Head, v *verdict, header http.Header) http.Res
 		}
 		h["Cache-Status"] = append(slices.Clone(h["Cache-Status"]), status)
 	}
-	return x.head(h, head, v)
+	return x.head(h, head, v, cuts)
 }
 
 // refresh has the handler run behind a stale response, unless all workers are

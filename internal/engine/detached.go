@@ -14,7 +14,8 @@ import (
 // deadline can be lifted: a response that turns out not to be shared lives as
 // long as its own client, not as long as a load may take.
 type Detached struct {
-	values context.Context
+	values   context.Context
+	liftable bool // it may go on after its deadline
 
 	mu       sync.Mutex
 	done     chan struct{}
@@ -33,6 +34,7 @@ type afterFunc struct{ f func() }
 func Detach(ctx context.Context, timeout time.Duration, expired func() (goesOn bool)) *Detached {
 	d := &Detached{
 		values:   context.WithoutCancel(ctx),
+		liftable: expired != nil,
 		done:     make(chan struct{}),
 		deadline: time.Now().Add(timeout),
 	}
@@ -84,10 +86,14 @@ func (d *Detached) Lift() {
 	}
 }
 
-// Deadline implements [context.Context].
+// Deadline implements [context.Context]. One that d may outlive is not told:
+// package context gives children with a later deadline no timer of their own.
 func (d *Detached) Deadline() (time.Time, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.liftable {
+		return time.Time{}, false
+	}
 	return d.deadline, !d.deadline.IsZero()
 }
 

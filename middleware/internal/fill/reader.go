@@ -120,6 +120,9 @@ func (rd *Reader[V]) Run() Ending {
 			f.broadcast()
 		}
 		f.mu.Unlock()
+		if rd.Leader {
+			f.confirm("") // it says nothing any more
+		}
 		return end
 	}
 	known := rd.linger()
