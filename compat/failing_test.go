@@ -23,12 +23,13 @@ const tooLate = "the origin is well"
 var panics = []string{"panic in the middle", "panic after a flush"}
 
 const (
-	swallowed  = "nothing tells that the body broke off: it ends as any other"
-	lengthLost = "an encoder takes away the Content-Length by which a short body is told"
-	onMisses   = "it is asked on misses only"
-	firstWins  = "it names Accept-Encoding in Vary only where it encodes: after a plain response all get that"
-	hides      = "TimeoutHandler has a header of its own: the cache does not see the Set-Cookie and Vary set outside of it"
-	perRequest = "what it makes for one request is stored for all"
+	swallowed   = "nothing tells that the body broke off: it ends as any other"
+	lengthLost  = "an encoder takes away the Content-Length by which a short body is told"
+	onMisses    = "it is asked on misses only"
+	firstWins   = "it names Accept-Encoding in Vary only where it encodes: after a plain response all get that"
+	hides       = "TimeoutHandler has a header of its own: the cache does not see the Set-Cookie and Vary set outside of it"
+	hidesCoding = "it takes Accept-Encoding away from the request: nothing tells the Transport that the part will be encoded"
+	perRequest  = "what it makes for one request is stored for all"
 )
 
 // misplaced is what cannot work, since the cache sees nothing of it.
@@ -39,6 +40,7 @@ var misplaced = []failure{
 	{row: "httprate, limit reached", at: []place{inside, upstream}, problem: "^part|X-Ratelimit|got 200|Retry-After|Content-Type|Etag|Cache-Control|X-Content", because: onMisses},
 	{row: "chi BasicAuth, bob has none", at: []place{inside, upstream}, problem: "bob|^together", because: onMisses},
 
+	{row: "gorilla CompressHandler", at: []place{around}, problem: "^part: ", because: hidesCoding},
 	{row: "nosurf, then TimeoutHandler", at: []place{outside}, problem: "token in the page|not shared", because: hides},
 
 	{row: "chi Recoverer", at: []place{upstream}, faults: panics, problem: tooLate, because: swallowed},

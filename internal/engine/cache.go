@@ -11,6 +11,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -92,6 +93,7 @@ func New[Q, V any](cfg Config[Q, V]) (*Cache[Q, V], error) {
 	if c.epochs.wall = cfg.Wall; cfg.Wall == nil {
 		c.epochs.wall = func() int64 { return time.Now().UnixNano() }
 	}
+	c.epochs.seed = maphash.MakeSeed()
 	c.index.clear()
 	var err error
 	if c.admission, err = newAdmission(window, cfg.MaxBytes-window-cfg.FillBytes, &c.index); err != nil {

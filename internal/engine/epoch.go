@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"hash/maphash"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -42,9 +43,11 @@ func (m *mark) within(from, to uint64) bool {
 
 type marks [modes]mark
 
-// A table holds the marks of tags and prefixes.
+// A table holds the marks of tags and prefixes. Tags are as long as those who
+// name them like, and so are known by a hash: a purge may reach too much by it,
+// and nothing else.
 type table struct {
-	tags     map[string]*marks
+	tags     map[uint64]*marks
 	prefixes []prefixMarks
 }
 
@@ -53,14 +56,14 @@ type prefixMarks struct {
 	marks  *marks
 }
 
-func (t *table) tag(name string) *marks {
-	m := t.tags[name]
+func (t *table) tag(hash uint64) *marks {
+	m := t.tags[hash]
 	if m == nil {
 		if t.tags == nil {
-			t.tags = make(map[string]*marks)
+			t.tags = make(map[uint64]*marks)
 		}
 		m = new(marks)
-		t.tags[name] = m
+		t.tags[hash] = m
 	}
 	return m
 }
@@ -84,6 +87,7 @@ func (t *table) full() bool { return len(t.tags) >= maxTags || len(t.prefixes) >
 type epochs[V any] struct {
 	hasPrefix func(v *V, prefix string) bool
 	wall      func() int64
+	seed      maphash.Seed // of the hashes of tags
 
 	// newest is the generation of the newest purge of any kind. It is all
 	// that a hit looks at: an entry that was checked then is valid.
@@ -124,14 +128,17 @@ func (x *epochs[V]) purge(mode Mode, draw func() uint64, now Instant, name func(
 // holds mu.
 func (x *epochs[V]) visit(v *V, tags []string, f func(*marks)) {
 	f(&x.flush)
-	for _, t := range [...]*table{&x.young, &x.old} {
-		if len(t.tags) > 0 {
-			for _, tag := range tags {
-				if m := t.tags[tag]; m != nil {
+	if len(x.young.tags) > 0 || len(x.old.tags) > 0 {
+		for _, tag := range tags {
+			hash := maphash.String(x.seed, tag)
+			for _, t := range [...]*table{&x.young, &x.old} {
+				if m := t.tags[hash]; m != nil {
 					f(m)
 				}
 			}
 		}
+	}
+	for _, t := range [...]*table{&x.young, &x.old} {
 		for _, p := range t.prefixes {
 			if x.hasPrefix(v, p.prefix) {
 				f(p.marks)
@@ -165,7 +172,7 @@ func (x *epochs[V]) forgotten(gen uint64, tags []string) bool {
 // generated before is found by Get as it was, and nothing whose load began
 // before is put as if it had not been purged.
 func (c *Cache[Q, V]) PurgeTag(tag string, mode Mode) {
-	c.purge(mode, func(x *epochs[V]) *marks { return x.young.tag(tag) })
+	c.purge(mode, func(x *epochs[V]) *marks { return x.young.tag(maphash.String(x.seed, tag)) })
 }
 
 // PurgePrefix purges what Config.HasPrefix says has the prefix.
