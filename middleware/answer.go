@@ -3,6 +3,7 @@ package middleware
 import (
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strconv"
 	"time"
@@ -17,12 +18,21 @@ import (
 func (x *exchange) write(e *entry, now engine.Instant) {
 	s := e.Value.response
 	h := x.w.Header()
-	fields, status := s.Fields(), s.Status
+	status := s.Status
 	if status == http.StatusOK && conditional(x.r.Header) && rfc9111.NotModified(x.r.Header, &s.Validators, s.Date) {
-		fields, status = s.Metadata(), http.StatusNotModified
+		status = http.StatusNotModified
 	}
-	cuts := x.r.Header["Range"] != nil && x.cuts(fields)
-	x.describe(h, e, fields, now)
+	cuts := x.r.Header["Range"] != nil && x.cuts(s.Fields())
+	age, ttl := seconds(e, now)
+	own := ""
+	switch {
+	case x.policy.HideStatus:
+	case x.forwarded != "":
+		own = x.forwarded
+	default:
+		own = stored.Hits.At(ttl)
+	}
+	s.Header(h, status != http.StatusNotModified, stored.Ages.At(age), own)
 	switch {
 	case status == http.StatusNotModified || x.r.Method == http.MethodHead:
 		x.w.WriteHeader(status)
@@ -40,26 +50,6 @@ func (x *exchange) write(e *entry, now engine.Instant) {
 		}
 		_, _ = x.w.Write(s.Body) // the client may have left: nothing to be done
 	}
-}
-
-// describe sets the fields of an answer from the store, and those that change
-// once a second.
-func (x *exchange) describe(h http.Header, e *entry, fields []stored.Field, now engine.Instant) {
-	s := e.Value.response
-	age, ttl := seconds(e, now)
-	own := stored.Apply(h, fields, 2+len(s.Upstream))
-	own[0] = stored.Ages.At(age)
-	h["Age"] = own[:1:1]
-	if x.policy.HideStatus {
-		return
-	}
-	status := append(own[1:1], s.Upstream...)
-	if x.forwarded != "" {
-		status = append(status, x.forwarded)
-	} else {
-		status = append(status, stored.Hits.At(ttl))
-	}
-	h["Cache-Status"] = slices.Clip(status)
 }
 
 // seconds returns the age of a response at now, and for how long it is still
@@ -107,7 +97,7 @@ func (x *exchange) fallback() *entry {
 	if x.old == nil || x.strict {
 		return nil
 	}
-	e, _, _ := x.cache.find(x.hash, &x.key, x.r.Header)
+	e, _, _ := x.cache.find(x.hash, &x.key, x.r.Header, x.began)
 	if e == nil || e.Value.response == nil || x.excludes(&e.Value.sharing, x.r) != "" {
 		return nil
 	}
@@ -135,11 +125,25 @@ func writeNotModified(w http.ResponseWriter) {
 // given: then what was cut would be no part of anything. It is called before the
 // fields are set.
 func (x *exchange) cuts(fields []stored.Field) bool {
+	if ofServer(x.w) {
+		return true // nothing is around it
+	}
 	vary, _ := rfc9111.VaryFields(x.w.Header())
 	if !rfc9111.AcceptsCoding(x.r.Header) && !slices.Contains(vary, "Accept-Encoding") {
 		return true
 	}
 	return slices.ContainsFunc(fields, func(f stored.Field) bool { return f.Name == "Content-Encoding" && f.Mode != stored.Remove })
+}
+
+// ofServer reports whether w is net/http's own: whoever changes what is written
+// has to wrap it.
+func ofServer(w http.ResponseWriter) bool {
+	t := reflect.TypeOf(w)
+	if t.Kind() != reflect.Pointer || t.Elem().PkgPath() != "net/http" {
+		return false
+	}
+	name := t.Elem().Name()
+	return name == "response" || name == "http2responseWriter"
 }
 
 // selectPart sends, instead of the response whose fields are set, the header

@@ -34,7 +34,7 @@ type exchange struct {
 // find looks for what is stored for the request. Why is set where it cannot be
 // told apart from others.
 func (x *exchange) find() (e *entry, why string) {
-	e, x.variant, why = x.cache.find(x.hash, &x.key, x.r.Header)
+	e, x.variant, why = x.cache.find(x.hash, &x.key, x.r.Header, x.began)
 	if !x.variant.IsZero() || why != "" {
 		x.reason = "vary-miss"
 	}

@@ -394,9 +394,9 @@ func (x *exchange) routeOf(t *ticket) *routeMetrics {
 func (x *exchange) begin(head fill.Head, v *verdict, known fill.Known, leader bool) (w http.ResponseWriter, reason string) {
 	h := x.w.Header()
 	cuts := x.r.Header["Range"] != nil && x.cuts(v.draft.Fields)
-	stored.Apply(h, v.draft.Fields, 0)
+	stored.Apply(h, v.draft.Fields)
 	if leader {
-		stored.Apply(h, v.personal, 0)
+		stored.Apply(h, v.personal)
 	}
 	if v.age >= time.Second {
 		h["Age"] = []string{strconv.FormatInt(int64(v.age/time.Second), 10)}

@@ -33,7 +33,6 @@ type object struct {
 
 	metrics *routeMetrics
 	used    atomic.Uint32 // of a variant: see usedNow; 0 if it was never asked for again
-	status  atomic.Pointer[ownStatus]
 }
 
 type entry = engine.Entry[object]
@@ -79,9 +78,6 @@ func (c *Cache) cost(e *entry) int64 {
 	n := c.store.Overhead() + o.key.Size() + int64(len(o.variant))
 	if o.response != nil {
 		n += int64(unsafe.Sizeof(record{})-unsafe.Sizeof(entry{})) + o.response.Size()
-		if o.response.Upstream != nil {
-			n += int64(unsafe.Sizeof(ownStatus{})) + int64(16*(len(o.response.Upstream)+1))
-		}
 	}
 	if o.rule != nil {
 		n += o.rule.size()
@@ -95,13 +91,6 @@ func (c *Cache) cost(e *entry) int64 {
 // usedNow is a time of use, in units of 17 ms: hits write it, and need not do so
 // each time.
 func usedNow(now engine.Instant) uint32 { return uint32(now >> 24) }
-
-// An ownStatus is the Cache-Status of a response with members of caches before
-// this one, made once for all hits within a second.
-type ownStatus struct {
-	ttl  int64
-	line []string
-}
 
 // A rule is how the responses of a key vary. Each response is stored under its
 // variant, as an entry like others, and is reached through the rule alone: what
@@ -186,7 +175,7 @@ func (c *Cache) variantAt(k *key.Key) func(hash uint64) *entry {
 // find returns the entry that answers a request with this key and header, and
 // the variant that it asks for. Where that cannot be told, since the values are
 // too long, it returns why.
-func (c *Cache) find(hash uint64, k *key.Key, h http.Header) (e *entry, v key.Variant, why string) {
+func (c *Cache) find(hash uint64, k *key.Key, h http.Header, now engine.Instant) (e *entry, v key.Variant, why string) {
 	e = c.store.Get(hash, lookup{key: *k})
 	if e == nil || e.Value.rule == nil {
 		return e, v, ""
@@ -203,7 +192,7 @@ func (c *Cache) find(hash uint64, k *key.Key, h http.Header) (e *entry, v key.Va
 	if !known {
 		r.vary.Learn(h, v)
 	}
-	if now := usedNow(c.store.Now()); e.Value.used.Load() != now {
+	if now := usedNow(now); e.Value.used.Load() != now {
 		e.Value.used.Store(now)
 	}
 	return e, v, ""

@@ -199,7 +199,7 @@ func (r *run) unfit(reason string, lasting bool) {
 		return
 	}
 	c := r.cache
-	e, v, _ := c.find(r.hash, &r.key, r.asked.Header)
+	e, v, _ := c.find(r.hash, &r.key, r.asked.Header, c.store.Now())
 	if e != nil && e.Value.response != nil {
 		now := c.store.Now()
 		usable := e.State(now) != engine.Gone

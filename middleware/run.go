@@ -160,7 +160,7 @@ func (r *run) recorder() *fill.Recorder[*verdict] {
 // replay plays what has been stored meanwhile, if it answers the leader.
 func (r *run) replay() bool {
 	c := r.cache
-	e, _, _ := c.find(r.hash, &r.key, r.asked.Header)
+	e, _, _ := c.find(r.hash, &r.key, r.asked.Header, c.store.Now())
 	now := c.store.Now()
 	if e == nil || e.Value.response == nil || e.State(now) != engine.Fresh || r.excludes(&e.Value.sharing, r.asked) != "" {
 		return false
@@ -254,7 +254,7 @@ func (r *run) keepsOld(status int, now engine.Instant) bool {
 
 // held returns the response that is stored for what the run was asked, or nil.
 func (r *run) held() *entry {
-	e, _, _ := r.cache.find(r.hash, &r.key, r.asked.Header)
+	e, _, _ := r.cache.find(r.hash, &r.key, r.asked.Header, r.cache.store.Now())
 	if e == nil || e.Value.response == nil {
 		return nil
 	}

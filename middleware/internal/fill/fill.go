@@ -366,7 +366,7 @@ func (f *Fill[V]) inform(i interim) {
 func (f *Fill[V]) Trailers(h http.Header) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	stored.Apply(h, f.trailers, 0)
+	stored.Apply(h, f.trailers)
 }
 
 // Ended returns the error of the run's context: nil as long as it goes on.

@@ -42,29 +42,24 @@ func HeaderOf(fields []Field) http.Header {
 }
 
 // Apply sets fields in the header of one client, who may do with the values
-// whatever it likes: they are copies. It returns as many more strings as asked
-// for, from the same allocation.
-func Apply(h http.Header, fields []Field, more int) []string {
-	lines := more
-	for i := range fields {
-		lines += len(fields[i].Values)
-	}
-	own := make([]string, lines)
+// whatever it likes: they are copies.
+func Apply(h http.Header, fields []Field) {
 	for i := range fields {
 		f := &fields[i]
-		n := copy(own, f.Values)
-		values := own[:n:n]
-		own = own[n:]
-		if f.Mode == Set {
-			h[f.Name] = values
-			continue
-		}
-		merge(h, f, values)
+		apply(h, f, slices.Clone(f.Values))
 	}
-	return own
 }
 
-// merge is the rest of Apply, for fields that heed what is there.
+// apply sets a field to values that are the client's own.
+func apply(h http.Header, f *Field, values []string) {
+	if f.Mode == Set {
+		h[f.Name] = values
+		return
+	}
+	merge(h, f, values)
+}
+
+// merge is the rest of apply, for fields that heed what is there.
 func merge(h http.Header, f *Field, values []string) {
 	before, there := h[f.Name]
 	switch {
@@ -115,10 +110,11 @@ func DescribesContent(name string) bool {
 	return false
 }
 
-// pack replaces the values of fields by copies that lie side by side: a hit of
-// what is not in the processor's caches waits for each place it reads.
-func pack(fields []Field) {
-	lines, size := 0, 0
+// pack replaces the values of fields by copies that lie side by side, with room
+// for more strings behind: a hit of what is not in the processor's caches waits
+// for each place it reads, and copies all of them at once. It returns them.
+func pack(fields []Field, more int) []string {
+	lines, size := more, 0
 	for _, f := range fields {
 		lines += len(f.Values)
 		for _, v := range f.Values {
@@ -144,4 +140,5 @@ func pack(fields []Field) {
 		}
 		fields[i].Values = slices.Clip(values[start:])
 	}
+	return values[:lines]
 }

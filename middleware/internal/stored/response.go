@@ -26,6 +26,11 @@ type Response struct {
 	fields  []Field // those that describe the content first
 	content int     // how many these are
 	inline  [6]Field
+
+	// values are those of the fields, in their order, and then what Header
+	// fills in: the age, Upstream, and the status.
+	values        []string
+	contentValues int // how many are of the fields that describe the content
 }
 
 // A Draft is what a response is made of.
@@ -57,14 +62,45 @@ func (r *Response) Make(d *Draft, body []byte, now time.Time) {
 	if BodyAllowed(d.Status) && d.Untyped && len(body) > 0 {
 		fields = append(fields, Field{Name: "Content-Type", Values: []string{http.DetectContentType(body)}, Mode: Default})
 	}
-	pack(fields)
+	slices.SortStableFunc(fields, func(a, b Field) int { return rank(a.Name) - rank(b.Name) })
+	r.values = pack(fields, 2+len(d.Upstream))
+	copy(r.values[len(r.values)-1-len(d.Upstream):], d.Upstream)
 	r.Status, r.Upstream, r.Body = d.Status, d.Upstream, body[:len(body):len(body)]
 	r.InitialAge, r.Date, r.fields = d.InitialAge, now, fields
-	slices.SortStableFunc(fields, func(a, b Field) int { return rank(a.Name) - rank(b.Name) })
 	for r.content < len(fields) && DescribesContent(fields[r.content].Name) {
+		r.contentValues += len(fields[r.content].Values)
 		r.content++
 	}
 	r.Validators = ValidatorsOf(fields)
+}
+
+// Header sets the fields of the response in the header of one client, but for
+// those that describe the content if it is sent none, and its Age and, if status
+// is not "", Cache-Status. The client may do with the values whatever it likes:
+// they are copies, in one allocation.
+func (r *Response) Header(h http.Header, content bool, age, status string) {
+	fields, values := r.fields, r.values
+	if !content {
+		fields, values = fields[r.content:], values[r.contentValues:]
+	}
+	own := make([]string, len(values))
+	copy(own, values)
+	for i := range fields {
+		f := &fields[i]
+		n := len(f.Values)
+		if f.Mode == Set {
+			h[f.Name] = own[:n:n]
+		} else {
+			merge(h, f, own[:n:n])
+		}
+		own = own[n:]
+	}
+	own[0] = age
+	h["Age"] = own[:1:1]
+	if status != "" {
+		own[len(own)-1] = status
+		h["Cache-Status"] = own[1:]
+	}
 }
 
 // rank puts the fields that a 304 does not have before the others.
@@ -82,9 +118,6 @@ func BodyAllowed(status int) bool {
 
 // Fields returns the fields, which are not to be changed.
 func (r *Response) Fields() []Field { return r.fields }
-
-// Metadata returns the fields that do not describe the content: those of a 304.
-func (r *Response) Metadata() []Field { return r.fields[r.content:] }
 
 // perValue is what a string costs beside its bytes.
 const perValue = int64(unsafe.Sizeof(""))
@@ -106,7 +139,7 @@ func (r *Response) Size() int64 {
 		}
 	}
 	for _, v := range r.Upstream {
-		n += perValue + int64(len(v))
+		n += 2*perValue + int64(len(v))
 	}
-	return n
+	return n + 2*perValue
 }
