@@ -97,14 +97,8 @@ func (j *judge) judge(a *arrival) (fill.Head, *verdict) {
 		noStale:   rfc9111.StaleForbidden(cc),
 	}
 	excluded := ""
-	switch {
-	case fresh.Explicit || lifetime <= 0:
-	case header["Set-Cookie"] != nil && !j.storesCookies():
-		// An origin that keeps the cookie to itself, by no-cache="Set-Cookie",
-		// has not said that the page is for everyone.
-		excluded = string(rfc9111.ReasonSetCookie)
-	default:
-		excluded = j.excludes(&sharing{byPolicy: true}, j.asked)
+	if !fresh.Explicit && lifetime > 0 {
+		excluded = j.excluded(header)
 	}
 	reason := rfc9111.Store(rfc9111.StoreInput{
 		Method:    http.MethodGet,
@@ -121,21 +115,14 @@ func (j *judge) judge(a *arrival) (fill.Head, *verdict) {
 		AllowAuthorization: j.byToken,
 	})
 	vary, _ := rfc9111.VaryFields(header)
-	v.vary = key.Union(vary, unkeyed(j.asked.Header))
-	v.vary = key.Union(v.vary, implied(header))
+	v.vary = key.Union(key.Union(vary, implied(header)), unkeyed(j.asked.Header))
 	switch {
 	case reason == rfc9111.ReasonNoFreshness && excluded != "":
 		head.Reason = excluded
 	case reason != rfc9111.Storable:
 		head.Reason = string(reason)
-	case a.left["Set-Cookie"] != nil: // whatever the policy says of the handler's
-		head.Reason = string(rfc9111.ReasonSetCookie)
-	case slices.Contains(vary, "X-Forwarded-For"):
-		// A proxy behind the cache makes it anew of the client's address, which
-		// no key has: what the request says of it is not what the origin saw.
-		head.Reason = string(rfc9111.ReasonVaryStar)
-	case eventStream(header.Get("Content-Type")):
-		head.Reason = reasonEventStream
+	default:
+		head.Reason = against(a, header, vary)
 	}
 	if head.Reason != "" && !j.forWaiting(a, header, cc, fresh, reason) {
 		head.Kind = fill.Private
@@ -143,6 +130,32 @@ func (j *judge) judge(a *arrival) (fill.Head, *verdict) {
 	j.draw(v, a, header, cc)
 	v.time(a.now, cc, lifetime, windows)
 	return head, v
+}
+
+// excluded returns why a lifetime that only the policy gives does not apply, or
+// "".
+func (j *judge) excluded(header http.Header) string {
+	if header["Set-Cookie"] != nil && !j.storesCookies() {
+		// An origin that keeps the cookie to itself, by no-cache="Set-Cookie",
+		// has not said that the page is for everyone.
+		return string(rfc9111.ReasonSetCookie)
+	}
+	return j.excludes(&sharing{byPolicy: true}, j.asked)
+}
+
+// against returns why a response is not stored though RFC 9111 permits it, or "".
+func against(a *arrival, header http.Header, vary []string) string {
+	switch {
+	case a.left["Set-Cookie"] != nil: // whatever the policy says of the handler's
+		return string(rfc9111.ReasonSetCookie)
+	case slices.Contains(vary, "X-Forwarded-For"):
+		// A proxy behind the cache makes it anew of the client's address, which
+		// no key has: what the request says of it is not what the origin saw.
+		return string(rfc9111.ReasonVaryStar)
+	case eventStream(header.Get("Content-Type")):
+		return reasonEventStream
+	}
+	return ""
 }
 
 func (j *judge) storesCookies() bool {

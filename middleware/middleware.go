@@ -152,7 +152,7 @@ type Cache struct {
 	opts    Options
 	seed    maphash.Seed
 	store   *engine.Cache[lookup, object]
-	flights engine.Flights[*run]
+	flights engine.Flights[any] // of runs, which know the cache; it need not know them
 	pool    *engine.Pool
 	metrics *cacheMetrics
 

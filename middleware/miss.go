@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -16,7 +14,6 @@ import (
 	"github.com/freshet-go/freshet/internal/rfc9111"
 	"github.com/freshet-go/freshet/middleware/internal/fill"
 	"github.com/freshet-go/freshet/middleware/internal/key"
-	"github.com/freshet-go/freshet/middleware/internal/stored"
 )
 
 // miss has the handler run, unless it does for somebody else, and answers from
@@ -105,7 +102,7 @@ func (x *exchange) attempt() (how fill.Ending, why string) {
 	}
 	defer t.Leave()
 	defer rd.Leave()
-	rd.Fill = t.State.fill
+	rd.Fill = runOf(t.Flight).fill
 	if rd.Wait = x.patience(rd.Leader); soft {
 		rd.Wait = x.policy.SoftTimeout
 	}
@@ -129,13 +126,13 @@ func (x *exchange) join(rd *fill.Reader[*verdict]) (*ticket, error) {
 			x.cache.odd.note(n.Tag(x.cache.seed))
 		}
 	}
-	return x.cache.flights.Join(x.r.Context(), x.hash, name, engine.Start[*run]{
+	return x.cache.flights.Join(x.r.Context(), x.hash, name, engine.Start[any]{
 		Timeout: x.policy.FillTimeout,
-		Expired: func(f *flight) bool { return f.State.expired() },
-		Left:    func(f *flight) bool { return f.State.deserted() },
+		Expired: func(f *flight) bool { return runOf(f).expired() },
+		Left:    func(f *flight) bool { return runOf(f).deserted() },
 		Gen:     x.cache.store.Generation,
 		Joins:   x.mayJoin,
-		State: func(f *flight) *run {
+		State: func(f *flight) any {
 			r := newRun(x, f, name)
 			if rd != nil {
 				rd.Fill, rd.Leader = r.fill, true
@@ -143,8 +140,8 @@ func (x *exchange) join(rd *fill.Reader[*verdict]) (*ticket, error) {
 			}
 			return r
 		},
-		Run:     func(f *flight) { f.State.run() },
-		Crashed: func(f *flight) { f.State.crashed() },
+		Run:     func(f *flight) { runOf(f).run() },
+		Crashed: func(f *flight) { runOf(f).crashed() },
 	})
 }
 
@@ -155,16 +152,16 @@ func (x *exchange) join(rd *fill.Reader[*verdict]) (*ticket, error) {
 func (x *exchange) mayJoin(f *flight) bool {
 	c := x.cache
 	if c.store.PurgedAfter(f.Gen) { // nearly never: all who join would wait while tags are made
-		_, v, judged := f.State.fill.Verdict()
+		_, v, judged := runOf(f).fill.Verdict()
 		var tags []string
 		if judged {
 			tags = v.tags
 		}
-		if c.store.Superseded(f.Gen, c.store.Newest(), &object{key: x.key}, f.State.tagged(tags)) {
+		if c.store.Superseded(f.Gen, c.store.Newest(), &object{key: x.key}, runOf(f).tagged(tags)) {
 			return false
 		}
 	}
-	return f.State.fill.Joinable(func(h fill.Head, v *verdict) bool {
+	return runOf(f).fill.Joinable(func(h fill.Head, v *verdict) bool {
 		now := c.store.Now()
 		return !x.strict && (h.Reason == "" || h.Reason == replayed) && v.times.FreshUntil > now
 	})
@@ -182,7 +179,7 @@ func (x *exchange) patience(leader bool) time.Duration {
 // chooses says whether a request that waited for another one's run takes what
 // that has brought, and if not, why.
 func (x *exchange) chooses(t *ticket, since uint64, h fill.Head, v *verdict) (fill.Choice, string) {
-	r := t.State
+	r := runOf(t.Flight)
 	if h.Kind == fill.Private {
 		switch h.Reason {
 		case reasonAuthorization, reasonCookie, reasonCredentials:
@@ -212,22 +209,9 @@ func (x *exchange) chooses(t *ticket, since uint64, h fill.Head, v *verdict) (fi
 // end does what is left to do after reading the fill.
 func (x *exchange) end(t *ticket, rd *fill.Reader[*verdict], how fill.Ending, soft bool) fill.Ending {
 	m := x.routeOf(t)
-	over := t.State.fill.State() >= fill.Complete
-	if over && (how == fill.Delivered || rd.Leader && how != fill.Left && how != fill.UseOld) {
-		// Let the run be over before the request goes on: who has the whole of a
-		// response finds it stored, the run's panic is the leader's, and what
-		// net/http frees after the leader's request is the run's too.
-		if rd.Leader {
-			t.State.taken.Store(true)
-		}
-		<-t.Over()
-		if crash := t.Crash(); rd.Leader && crash != nil {
-			if how == fill.CutOff && !rd.Sent() && x.stale(m, 0, reasonPanic) {
-				return how
-			}
-			x.count(m, outcomeError)
-			crash.Raise()
-		}
+	over := runOf(t.Flight).fill.State() >= fill.Complete
+	if over && (how == fill.Delivered || rd.Leader && how != fill.Left && how != fill.UseOld) && x.crashed(t, rd, m, how) {
+		return how
 	}
 	switch how {
 	case fill.Delivered:
@@ -249,6 +233,27 @@ func (x *exchange) end(t *ticket, rd *fill.Reader[*verdict], how fill.Ending, so
 		x.cut(t, rd, m)
 	}
 	return how
+}
+
+// crashed lets the run be over before the request goes on: who has the whole of a
+// response finds it stored, the run's panic is the leader's, and what net/http
+// frees after the leader's request is the run's too. It reports whether the
+// request was answered in spite of a panic.
+func (x *exchange) crashed(t *ticket, rd *fill.Reader[*verdict], m *routeMetrics, how fill.Ending) (answered bool) {
+	if rd.Leader {
+		runOf(t.Flight).taken.Store(true)
+	}
+	<-t.Over()
+	crash := t.Crash()
+	if !rd.Leader || crash == nil {
+		return false
+	}
+	if how == fill.CutOff && !rd.Sent() && x.stale(m, 0, reasonPanic) {
+		return true
+	}
+	x.count(m, outcomeError)
+	crash.Raise()
+	return true
 }
 
 // left ends an exchange whose client's context has ended. The client may well be
@@ -290,7 +295,7 @@ func (x *exchange) giveUp(m *routeMetrics, why string) {
 // the handler has said. If it has said nothing, and this client cannot have the
 // old response or its window has closed while waiting, it asks for itself.
 func (x *exchange) failed(t *ticket, m *routeMetrics) {
-	h, v, _ := t.State.fill.Verdict()
+	h, v, _ := runOf(t.Flight).fill.Verdict()
 	if x.stale(m, h.Status, reasonError) {
 		return
 	}
@@ -369,7 +374,7 @@ func (x *exchange) noResponse(t *ticket, m *routeMetrics, status int) {
 }
 
 func (x *exchange) readOutcome(t *ticket) outcome {
-	h, _, judged := t.State.fill.Verdict()
+	h, _, judged := runOf(t.Flight).fill.Verdict()
 	switch {
 	case !t.Leader:
 		return outcomeCoalesced
@@ -382,108 +387,10 @@ func (x *exchange) readOutcome(t *ticket) outcome {
 // routeOf returns the metrics of the route of a run. Before the response header
 // a router behind the cache may still be writing to the request.
 func (x *exchange) routeOf(t *ticket) *routeMetrics {
-	if t.State.fill.State() > fill.Waiting {
-		return x.of(t.State.req)
+	if runOf(t.Flight).fill.State() > fill.Waiting {
+		return x.of(runOf(t.Flight).req)
 	}
 	return x.of(x.r)
-}
-
-// begin writes the header of a fill's response for this client, and returns
-// where to write the body. The reason is why middleware outside, by what it has
-// made of the header, keeps it from others.
-func (x *exchange) begin(head fill.Head, v *verdict, known fill.Known, leader bool) (w http.ResponseWriter, reason string) {
-	h := x.w.Header()
-	cuts := x.r.Header["Range"] != nil && x.cuts(v.draft.Fields)
-	stored.Apply(h, v.draft.Fields)
-	if leader {
-		stored.Apply(h, v.personal)
-	}
-	if v.age >= time.Second {
-		h["Age"] = []string{strconv.FormatInt(int64(v.age/time.Second), 10)}
-	}
-	if x.r.Method == http.MethodHead && !head.Has {
-		x.complete(h, v, known)
-	}
-	if !x.policy.HideStatus {
-		h["Cache-Status"] = append(slices.Concat(v.draft.Upstream, h["Cache-Status"]), x.fillStatus(v, known, leader))
-	}
-	before := wordsOf(h)
-	w = x.head(h, head, v, cuts)
-	if leader {
-		reason = before.lateIn(x.w.Header(), x.policy.TargetedFields)
-	}
-	return w, reason
-}
-
-// complete adds what net/http would tell of a body that the handler wrote for
-// HEAD.
-func (x *exchange) complete(h http.Header, v *verdict, known fill.Known) {
-	if len(known.Sample) > 0 && v.draft.Untyped && h["Content-Type"] == nil {
-		h["Content-Type"] = []string{http.DetectContentType(known.Sample)}
-	}
-	if known.Length > 0 && v.draft.Unsized {
-		h["Content-Length"] = []string{strconv.FormatInt(known.Length, 10)}
-	}
-}
-
-// fillStatus is the Cache-Status of an answer from a run.
-func (x *exchange) fillStatus(v *verdict, known fill.Known, leader bool) string {
-	status := "freshet; fwd=" + x.reason
-	if v.forwarded != 0 {
-		status += "; fwd-status=" + strconv.Itoa(v.forwarded)
-	}
-	switch {
-	case !leader:
-		return status + "; collapsed"
-	case known.Reason != "" && known.Reason != replayed:
-		return status + "; detail=" + known.Reason
-	}
-	t := v.times
-	ttl := int64((t.FreshUntil.Sub(t.Stored)+v.age)/time.Second) - int64(v.age/time.Second)
-	return status + "; stored; ttl=" + strconv.FormatInt(ttl, 10)
-}
-
-// head writes the header that is prepared in h: that of the response, of the
-// part of it that was asked for, or a 304 if the client has it already.
-func (x *exchange) head(h http.Header, head fill.Head, v *verdict, cuts bool) http.ResponseWriter {
-	asked := x.r.Header
-	if head.Status == http.StatusOK && (conditional(asked) || asked["Range"] != nil) {
-		validators := stored.ValidatorsOf(v.draft.Fields)
-		if conditional(asked) && rfc9111.NotModified(asked, &validators, time.Now()) {
-			writeNotModified(x.w) // the origin was asked for the whole
-			return discard{x.w}
-		}
-		if head.Length >= 0 && cuts && x.r.Method == http.MethodGet {
-			untyped := v.draft.Untyped && h["Content-Type"] == nil
-			if untyped {
-				h["Content-Type"] = nil // not to be guessed from a part
-			}
-			if p := selectPart(x.w, asked, &validators, head.Length); p != nil {
-				return p
-			}
-			if untyped {
-				delete(h, "Content-Type")
-			}
-		}
-	}
-	x.w.WriteHeader(head.Status)
-	return x.w
-}
-
-// lend prepares the client's ResponseWriter for the handler to write a response
-// to that is this client's alone.
-func (x *exchange) lend(head fill.Head, v *verdict, header http.Header) http.ResponseWriter {
-	h := x.w.Header()
-	cuts := x.r.Header["Range"] != nil && x.cuts(v.draft.Fields)
-	v.around.handed(h, header)
-	if !x.policy.HideStatus {
-		status := "freshet; fwd=" + x.reason
-		if head.Reason != "" {
-			status += "; detail=" + head.Reason
-		}
-		h["Cache-Status"] = append(slices.Clone(h["Cache-Status"]), status)
-	}
-	return x.head(h, head, v, cuts)
 }
 
 // refresh has the handler run behind a stale response, unless all workers are

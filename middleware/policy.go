@@ -195,10 +195,22 @@ func DefaultCredentials() []string {
 // Validate reports every field of p that no [Cache] would accept, each with
 // its name and value. [Cache.Handler] panics with the same error.
 func (p Policy) Validate() error {
-	var errs []error
-	bad := func(field string, value any, why string) {
-		errs = append(errs, fmt.Errorf("middleware: Policy.%s: %v: %s", field, value, why))
-	}
+	var bad faults
+	p.checkTimes(&bad)
+	p.checkWords(&bad)
+	p.checkLimits(&bad)
+	p.checkNames(&bad)
+	return errors.Join(bad...)
+}
+
+// faults are errors of a policy.
+type faults []error
+
+func (f *faults) add(field string, value any, why string) {
+	*f = append(*f, fmt.Errorf("middleware: Policy.%s: %v: %s", field, value, why))
+}
+
+func (p *Policy) checkTimes(bad *faults) {
 	for _, d := range []struct {
 		field string
 		value time.Duration
@@ -212,64 +224,72 @@ func (p Policy) Validate() error {
 		{"WaitTimeout", p.WaitTimeout},
 	} {
 		if d.value < 0 {
-			bad(d.field, d.value, "must not be negative")
+			bad.add(d.field, d.value, "must not be negative")
 		}
 	}
 	for _, status := range sortedKeys(p.StatusTTL) {
 		ttl := p.StatusTTL[status]
 		field := fmt.Sprintf("StatusTTL[%d]", status)
 		if status < 200 || status > 599 || status == http.StatusPartialContent || status == http.StatusNotModified {
-			bad(field, ttl, "not a status code whose response can be stored")
+			bad.add(field, ttl, "not a status code whose response can be stored")
 		} else if ttl < 0 {
-			bad(field, ttl, "must not be negative")
+			bad.add(field, ttl, "must not be negative")
 		}
 	}
+}
+
+func (p *Policy) checkWords(bad *faults) {
 	switch p.SetCookie {
 	case "", RefuseSetCookie, StripSetCookie, StoreSetCookie:
 	default:
-		bad("SetCookie", fmt.Sprintf("%q", p.SetCookie), `must be "refuse", "strip" or "store"`)
-	}
-	for _, name := range p.TargetedFields {
-		if !validFieldName(name) {
-			bad("TargetedFields", fmt.Sprintf("%q", name), "not a header field name")
-		}
+		bad.add("SetCookie", fmt.Sprintf("%q", p.SetCookie), `must be "refuse", "strip" or "store"`)
 	}
 	switch p.RequestDirectives {
 	case "", IgnoreDirectives, HonourDirectives:
 	default:
-		bad("RequestDirectives", fmt.Sprintf("%q", p.RequestDirectives), `must be "ignore" or "honour"`)
+		bad.add("RequestDirectives", fmt.Sprintf("%q", p.RequestDirectives), `must be "ignore" or "honour"`)
 	}
-	if p.MaxBodyBytes < 0 {
-		bad("MaxBodyBytes", p.MaxBodyBytes, "must not be negative")
-	}
-	if p.MaxWaiting < 0 {
-		bad("MaxWaiting", p.MaxWaiting, "must not be negative")
-	}
-	if p.MaxOrphans < 0 {
-		bad("MaxOrphans", p.MaxOrphans, "must not be negative")
-	}
-	for _, name := range p.Credentials {
-		if !validFieldName(name) {
-			bad("Credentials", fmt.Sprintf("%q", name), "not a header field name")
+}
+
+func (p *Policy) checkLimits(bad *faults) {
+	for _, n := range []struct {
+		field string
+		value int64
+	}{
+		{"MaxBodyBytes", p.MaxBodyBytes},
+		{"MaxWaiting", int64(p.MaxWaiting)},
+		{"MaxOrphans", int64(p.MaxOrphans)},
+		{"MaxVariants", int64(p.MaxVariants)},
+	} {
+		if n.value < 0 {
+			bad.add(n.field, n.value, "must not be negative")
 		}
 	}
-	if p.MaxVariants < 0 {
-		bad("MaxVariants", p.MaxVariants, "must not be negative")
-	}
+}
+
+func (p *Policy) checkNames(bad *faults) {
 	if len(p.Query.Allow) > 0 && len(p.Query.Ignore) > 0 {
-		bad("Query.Ignore", p.Query.Ignore, "cannot be combined with Query.Allow")
+		bad.add("Query.Ignore", p.Query.Ignore, "cannot be combined with Query.Allow")
 	}
 	for _, name := range append(slices.Clone(p.Query.Allow), p.Query.Ignore...) {
 		if name == "" {
-			bad("Query", `""`, "empty parameter name")
+			bad.add("Query", `""`, "empty parameter name")
 		}
 	}
-	for _, name := range p.Headers {
-		if !validFieldName(name) {
-			bad("Headers", fmt.Sprintf("%q", name), "not a header field name")
+	for _, list := range []struct {
+		field string
+		names []string
+	}{
+		{"TargetedFields", p.TargetedFields},
+		{"Credentials", p.Credentials},
+		{"Headers", p.Headers},
+	} {
+		for _, name := range list.names {
+			if !validFieldName(name) {
+				bad.add(list.field, fmt.Sprintf("%q", name), "not a header field name")
+			}
 		}
 	}
-	return errors.Join(errs...)
 }
 
 // withDefaults returns p with its zero values replaced, for a cache whose

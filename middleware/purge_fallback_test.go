@@ -174,7 +174,7 @@ func TestReplayIsNotJoinedAfterAPurgeOfItsTag(t *testing.T) {
 	}
 	defer ticket.Leave()
 	<-ticket.Over()
-	if reason := ticket.State.fill.Reason(); reason != replayed || !ask().mayJoin(ticket.Flight) {
+	if reason := runOf(ticket.Flight).fill.Reason(); reason != replayed || !ask().mayJoin(ticket.Flight) {
 		t.Fatalf("%s, or not joined without a purge", reason)
 	}
 	if err := c.PurgeTag("news", Hard); err != nil {

@@ -44,9 +44,12 @@ type run struct {
 }
 
 type (
-	flight = engine.Flight[*run]
-	ticket = engine.Ticket[*run]
+	flight = engine.Flight[any]
+	ticket = engine.Ticket[any]
 )
+
+// runOf returns the run of a flight.
+func runOf(f *flight) *run { return f.State.(*run) }
 
 // A runsOf is the key of a *runs in the context of each run of the cache.
 type runsOf struct{ cache *Cache }
@@ -64,7 +67,7 @@ type runs struct {
 // own goroutine, while its chi route context is certain to be its own.
 func newRun(x *exchange, fl *flight, name string) *run {
 	r := &run{
-		route: x.route, fl: fl, began: x.began, key: x.key.Clone(), hash: x.hash, variant: x.variant,
+		route: x.route, fl: fl, began: x.cache.store.Now(), key: x.key.Clone(), hash: x.hash, variant: x.variant,
 		method: x.r.Method, strict: x.strict, behind: x.behind, old: x.old,
 		around: outsideOf(x.w.Header()),
 	}

@@ -141,8 +141,8 @@ func (o origin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return nil
 	}}
-	if first, ok := r.Context().Value(replyKey{}).(*reply); ok {
-		first.traced = true // its hooks are called by base
+	if first, ok := r.Context().Value(replyKey{}).(*reply); ok && !first.traced {
+		first.traced = true // its hooks are called by base, whose second round trip need not say so again
 	}
 	resp, err := o.base.RoundTrip(outbound(r.WithContext(httptrace.WithClientTrace(r.Context(), &trace))))
 	interim.Lock()

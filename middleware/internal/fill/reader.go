@@ -190,17 +190,39 @@ func (rd *Reader[V]) arrived() (end Ending, over, ok bool) {
 		writeInterim(rd.W, i)
 		f.mu.Lock()
 	}
-	switch {
-	case f.state == Waiting || f.state == Judged && !rd.Leader:
+	if f.state == Waiting {
 		return 0, false, false
-	case rd.Leader && f.wanted:
+	}
+	if rd.Leader {
+		return rd.leads()
+	}
+	return rd.follows()
+}
+
+// leads is the rest of arrived for the leader.
+func (rd *Reader[V]) leads() (end Ending, over, ok bool) {
+	f := rd.Fill
+	switch {
+	case f.wanted:
 		return 0, true, true
-	case f.state > Waiting && f.head.Kind == Instead:
+	case f.head.Status != 0 && f.head.Kind == Instead:
 		return UseOld, true, false
-	case f.end == Broken && (rd.Leader || f.head.Status == 0 || f.head.Kind == Shared):
+	case f.end == Broken:
 		return CutOff, true, false
-	case rd.Leader:
-		return 0, f.head.Kind == Shared, true // else it is about to be lent
+	}
+	return 0, f.head.Kind == Shared, true // else it is about to be lent
+}
+
+// follows is the rest of arrived for everyone else.
+func (rd *Reader[V]) follows() (end Ending, over, ok bool) {
+	f := rd.Fill
+	switch {
+	case f.state == Judged:
+		return 0, false, false
+	case f.head.Status != 0 && f.head.Kind == Instead:
+		return UseOld, true, false
+	case f.end == Broken && (f.head.Status == 0 || f.head.Kind == Shared):
+		return CutOff, true, false
 	}
 	switch rd.Chooses(f.head, f.verdict) {
 	case AskAlone:
