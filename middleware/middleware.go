@@ -68,21 +68,12 @@
 //	variants          the URL has more variants than Policy.MaxVariants
 //	vary-star         no other request can match the response's Vary
 //
-// # No-Vary-Search
+// # What is said outside
 //
-// A response with this field answers all queries of its path that the field
-// makes equivalent (draft-ietf-httpbis-no-vary-search): with other values of
-// the parameters in params, with any of those that are not in except, or with
-// parameters in another order. Purges and unsafe methods by any of their URLs
-// reach it. Nothing has to be set, since a response without the field is for its
-// own query alone, and names are compared exactly: an origin that reads id and
-// ID alike must list both. The handler sees the query of the first client.
-//
-// What responses to a path said last counts for its next requests, so one path
-// should not say now this and now that. Queries that parsers do not read alike
-// (a ";", a "%" that begins no escape, what is not UTF-8) are themselves only.
-// A cache learns up to 32 different fields of up to 1 KiB; others, and what is not
-// valid, count as absent.
+// The header that net/http would have sent decides whose a response is. What
+// middleware outside of the cache has set counts like the handler's own words,
+// unless the handler sets or removes that field: its no-store, its private, its
+// Vary, its cookie. It goes out with its client's answer, and is never stored.
 //
 // # What a handler may rely on
 //
@@ -90,10 +81,14 @@
 // where a stale response has an ETag or Last-Modified, with those that ask about
 // that one: a 304 then makes it fresh again, and goes to no client that did not
 // ask for it. The request's context keeps all values (chi's route context is
-// cloned) and ends after Policy.FillTimeout instead of when that client leaves.
-// If the response turns out to belong to one client only, the context ends when
-// that client leaves. A panic reaches the goroutine of the client that began the run, with
-// its original value.
+// cloned). It ends after Policy.FillTimeout if there is no header by then, and
+// else with the last client that reads the response: it tells no deadline. If the
+// response turns out to belong to one client only, the context ends when that
+// client leaves. A panic reaches the goroutine of the client that began the run,
+// with its original value; its stack is logged.
+//
+// A handler that returns once its context has ended, without having written what
+// it declared, has not answered: clients are told 504, or cut off.
 package middleware
 
 import (
@@ -215,8 +210,8 @@ func (c *Cache) CheckPolicy(p Policy) error {
 // before.
 //
 // Mount it per route, inside of anything that depends on the single client
-// (authentication, rate limits, compression) and outside of what is to be
-// saved.
+// (authentication, sessions, rate limits) and outside of what is to be saved,
+// compression among it: docs/mounting.md has a line on each middleware.
 func (c *Cache) Handler(p Policy) func(http.Handler) http.Handler {
 	p = c.accepted(p)
 	return func(next http.Handler) http.Handler { return c.mount(p, IgnoreDirectives, false, next) }

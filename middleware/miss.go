@@ -419,11 +419,11 @@ func (x exchange) refresh(e *entry) {
 		return
 	}
 	c.refreshes.Add(1)
-	go func() { // as long as the run, which is bounded by FillTimeout
+	go func() { // a body that takes longer than FillTimeout is read by nobody, and ends
 		defer c.pool.Release()
 		defer e.EndRefresh()
 		defer t.Leave()
-		if err := t.Wait(context.Background(), 0); err != nil {
+		if err := t.Wait(context.Background(), x.policy.FillTimeout); err != nil {
 			if errors.Is(err, engine.ErrClosed) {
 				<-t.Over() // Close waits for it
 			}

@@ -14,8 +14,8 @@ import (
 )
 
 // A Policy says how the responses of one route are cached. It is plain data:
-// it can be read from a configuration file and compared, and the [Cache]
-// copies what it needs when the route is mounted.
+// it can be read from a configuration file, and the [Cache] copies what it needs
+// when the route is mounted.
 //
 // The zero Policy is right for most routes. It obeys the response's own
 // Cache-Control and Expires fields and stores nothing that did not ask for it.
@@ -30,8 +30,9 @@ type Policy struct {
 	// A TTL never overrides no-store, private, no-cache, Vary: *, Set-Cookie
 	// or Authorization, it applies only to status codes that RFC 9110 15.1
 	// calls heuristically cacheable (200, 203, 204, 300, 301, 308, 404, 405,
-	// 410, 414, 501), and never to a request that carries a Cookie, since
-	// nothing then says that the response is meant for anyone else.
+	// 410, 414, 501), and never to a request that carries a Cookie, a client
+	// certificate or one of Credentials, since nothing then says that the
+	// response is meant for anyone else.
 	TTL time.Duration
 
 	// StatusTTL replaces TTL for single status codes, for example
@@ -72,10 +73,11 @@ type Policy struct {
 	// result is stored. Zero means it waits for the handler.
 	SoftTimeout time.Duration
 
-	// FillTimeout bounds one run of the handler whose response is being
-	// stored; its context ends then. Zero means 60 seconds. A response that
-	// turns out not to be storable is no longer bound by it: it lives as
-	// long as its own client.
+	// FillTimeout bounds how long a run of the handler takes to its response
+	// header; its context ends then. A body that takes longer goes on for those
+	// who read it, and is not stored. Zero means 60 seconds. A response that
+	// turns out not to be storable is not bound by it: it lives as long as its
+	// own client.
 	FillTimeout time.Duration
 
 	// WaitTimeout bounds how long a request waits for the response header of
@@ -101,8 +103,8 @@ type Policy struct {
 	MaxBodyBytes int64
 
 	// MaxVariants bounds how many responses are kept for one URL that differ
-	// by their Vary fields. Beyond it, requests run their handler for
-	// themselves. Zero means 32.
+	// by their Vary fields. Beyond it, the one whose last use is longest ago
+	// makes room. Zero means 32.
 	MaxVariants int
 
 	// Query says which query parameters are part of the key. The zero value
