@@ -22,7 +22,7 @@ test: ## run the tests of all modules, with what they need
 	@scripts/test.sh
 
 .PHONY: check
-check: lint arrows tidy-check cross vulncheck fuzz score test ## everything CI checks
+check: lint arrows circles tidy-check cross vulncheck fuzz score test ## everything CI checks
 
 .PHONY: fmt
 fmt: ## format the code
@@ -71,6 +71,10 @@ vulncheck: ## look for known vulnerabilities, where the database can be reached
 .PHONY: arrows
 arrows: ## check who may import whom
 	@arrows=$(call tool,arrows); echo arrows; $$arrows
+
+.PHONY: circles
+circles: ## check that the middleware's files do not all use each other, and their size
+	@circles=$(call tool,circles); echo circles; $$circles ./middleware/...
 
 .PHONY: cross
 cross: ## build and vet for 386 and arm64, and run the tests on 386

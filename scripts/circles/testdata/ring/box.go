@@ -1,0 +1,6 @@
+package ring
+
+type box struct {
+	lid
+	size int
+}

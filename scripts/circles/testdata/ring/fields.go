@@ -1,0 +1,3 @@
+package ring
+
+func fields() int { return get().size + get().color }

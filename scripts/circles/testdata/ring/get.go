@@ -1,0 +1,3 @@
+package ring
+
+func get() *box { return &box{} }

@@ -1,0 +1,3 @@
+package ring
+
+type lid struct{ color int }

@@ -1,0 +1,6 @@
+package ring
+
+func local(get int) (box int) {
+	lid := get
+	return lid
+}

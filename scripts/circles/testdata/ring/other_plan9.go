@@ -1,0 +1,8 @@
+package ring
+
+func otherPlatform() int {
+	n := 1
+	n++
+	n++
+	return n
+}
