@@ -271,10 +271,7 @@ func (r *run) expired() (goesOn bool) {
 		return false
 	}
 	r.fl.Disown()
-	if r.fl.Waiters() == 0 {
-		return false
-	}
-	return true
+	return r.fl.Waiters() > 0
 }
 
 // deserted is called when no client is left, and reports whether the run goes

@@ -134,11 +134,12 @@ func (t *Flights[S]) Join(ctx context.Context, hash uint64, key string, start St
 	leader := f == nil
 	if leader {
 		f = &Flight[S]{Gen: start.Gen(), key: key, shard: s, over: make(chan struct{})}
+		made := make(chan struct{})
+		defer close(made)
 		var expired func() bool
 		if start.Expired != nil {
 			expired = func() bool {
-				s.mu.Lock() // until f is made, however short the timeout
-				s.mu.Unlock()
+				<-made // however short the timeout
 				return start.Expired(f)
 			}
 		}

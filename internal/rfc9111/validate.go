@@ -66,21 +66,6 @@ func Freshens(stored, notModified http.Header) bool {
 	return true
 }
 
-// parseLength reads a Content-Length field (RFC 9110 8.6).
-func parseLength(lines []string) (int64, bool) {
-	if len(lines) != 1 || lines[0] == "" || len(lines[0]) > 18 {
-		return 0, false
-	}
-	var n int64
-	for _, c := range []byte(lines[0]) {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		n = n*10 + int64(c-'0')
-	}
-	return n, true
-}
-
 // Updates reports whether a field of a 304, or of a response to HEAD, replaces
 // that of the stored response (3.2). What describes the bytes that are stored
 // stays with them: a Content-Length of other bytes makes a broken message, a
