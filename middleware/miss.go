@@ -102,7 +102,6 @@ func (x *exchange) attempt() (how fill.Ending, why string) {
 	}
 	defer t.Leave()
 	defer rd.Leave()
-	rd.Fill = runOf(t.Flight).fill
 	if rd.Wait = x.patience(rd.Leader); soft {
 		rd.Wait = x.policy.SoftTimeout
 	}
@@ -131,7 +130,7 @@ func (x *exchange) join(rd *fill.Reader[*verdict]) (*ticket, error) {
 		Expired: func(f *flight) bool { return runOf(f).expired() },
 		Left:    func(f *flight) bool { return runOf(f).deserted() },
 		Gen:     x.cache.store.Generation,
-		Joins:   x.mayJoin,
+		Joins:   func(f *flight) bool { return x.mayJoin(f, rd) },
 		State: func(f *flight) any {
 			r := newRun(x, f, name)
 			if rd != nil {
@@ -148,8 +147,8 @@ func (x *exchange) join(rd *fill.Reader[*verdict]) (*ticket, error) {
 // mayJoin reports whether x may be answered from a run that is under way: not
 // if it began before a purge. One whose response is stale on arrival, as with
 // no-cache, was validated for those who asked before its header came, and so is
-// any response for a request that is strict.
-func (x *exchange) mayJoin(f *flight) bool {
+// any response for a request that is strict. If it may, rd reads the fill.
+func (x *exchange) mayJoin(f *flight, rd *fill.Reader[*verdict]) bool {
 	c := x.cache
 	if c.store.PurgedAfter(f.Gen) { // nearly never: all who join would wait while tags are made
 		_, v, judged := runOf(f).fill.Verdict()
@@ -161,7 +160,7 @@ func (x *exchange) mayJoin(f *flight) bool {
 			return false
 		}
 	}
-	return runOf(f).fill.Joinable(func(h fill.Head, v *verdict) bool {
+	return runOf(f).fill.Join(rd, func(h fill.Head, v *verdict) bool {
 		now := c.store.Now()
 		return !x.strict && (h.Reason == "" || h.Reason == replayed) && v.times.FreshUntil > now
 	})

@@ -174,13 +174,13 @@ func TestReplayIsNotJoinedAfterAPurgeOfItsTag(t *testing.T) {
 	}
 	defer ticket.Leave()
 	<-ticket.Over()
-	if reason := runOf(ticket.Flight).fill.Reason(); reason != replayed || !ask().mayJoin(ticket.Flight) {
+	if reason := runOf(ticket.Flight).fill.Reason(); reason != replayed || !ask().mayJoin(ticket.Flight, nil) {
 		t.Fatalf("%s, or not joined without a purge", reason)
 	}
 	if err := c.PurgeTag("news", Hard); err != nil {
 		t.Fatal(err)
 	}
-	if ask().mayJoin(ticket.Flight) {
+	if ask().mayJoin(ticket.Flight, nil) {
 		t.Error("joined")
 	}
 	if got := get(h, "/").Header().Get("Cache-Status"); strings.Contains(got, "hit") {

@@ -93,7 +93,7 @@ type Fill[V any] struct {
 	torn     bool  // bytes that the handler wrote were lost
 	sliding  bool  // it is not kept: what all have read is dropped
 
-	readers map[*Reader[V]]struct{} // those who are sent the body
+	readers map[*Reader[V]]struct{} // those who are sent the body, or have yet to choose
 	leader  *Reader[V]              // while the client that the run is for is there
 	wanted  bool                    // the handler wants the leader's ResponseWriter
 	lent    bool                    // it has it: the leader's goroutine does not touch it
@@ -223,18 +223,20 @@ func (f *Fill[V]) Verdict() (h Head, v V, ok bool) {
 	return f.head, f.verdict, f.state >= Judged
 }
 
-// Joinable reports whether who comes now may still be given the response, as
-// far as the fill knows; fresh says so of the verdict.
-func (f *Fill[V]) Joinable(fresh func(h Head, v V) bool) bool {
+// Join reports whether who comes now may still be given the response, as far as
+// the fill knows; fresh says so of the verdict. If it may, rd, unless it is nil,
+// counts as a reader from here on: it may yet choose not to, and until then
+// nothing of the body is dropped.
+func (f *Fill[V]) Join(rd *Reader[V], fresh func(h Head, v V) bool) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	switch f.state {
-	case Waiting:
-		return true
-	case Broken:
-		return false
+	joins := f.state == Waiting ||
+		f.state != Broken && f.head.Kind == Shared && !f.sliding && !f.late && fresh(f.head, f.verdict)
+	if joins && rd != nil {
+		rd.Fill = f
+		f.readers[rd] = struct{}{}
 	}
-	return f.head.Kind == Shared && !f.sliding && !f.late && fresh(f.head, f.verdict)
+	return joins
 }
 
 // Kept returns the whole body if the response is complete and may be kept, and

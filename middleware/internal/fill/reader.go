@@ -230,10 +230,9 @@ func (rd *Reader[V]) follows() (end Ending, over, ok bool) {
 	case LookAgain:
 		return Again, true, false
 	}
-	if f.base > 0 {
+	if rd.cut {
 		return Again, true, false // its beginning is gone
 	}
-	f.readers[rd] = struct{}{}
 	return 0, true, true
 }
 
