@@ -201,7 +201,7 @@ func New(o Options) (*Cache, error) {
 
 // CheckPolicy returns the error that [Cache.Handler] would panic with.
 func (c *Cache) CheckPolicy(p Policy) error {
-	_, err := p.withDefaults(c.store.MaxEntry())
+	_, err := p.withDefaults(c.opts.MaxBytes / 8)
 	return err
 }
 
@@ -210,8 +210,8 @@ func (c *Cache) CheckPolicy(p Policy) error {
 // before.
 //
 // Mount it per route, inside of anything that depends on the single client
-// (authentication, sessions, rate limits) and outside of what is to be saved,
-// compression among it: docs/mounting.md has a line on each middleware.
+// (authentication, sessions, rate limits) and outside of what is to be saved.
+// docs/mounting.md has a line on each middleware.
 func (c *Cache) Handler(p Policy) func(http.Handler) http.Handler {
 	p = c.accepted(p)
 	return func(next http.Handler) http.Handler { return c.mount(p, IgnoreDirectives, false, next) }
@@ -219,7 +219,7 @@ func (c *Cache) Handler(p Policy) func(http.Handler) http.Handler {
 
 // accepted returns p with its defaults, or panics.
 func (c *Cache) accepted(p Policy) Policy {
-	p, err := p.withDefaults(c.store.MaxEntry())
+	p, err := p.withDefaults(c.opts.MaxBytes / 8)
 	if err != nil {
 		panic(err)
 	}

@@ -295,19 +295,19 @@ func (p *Policy) checkNames(bad *faults) {
 }
 
 // withDefaults returns p with its zero values replaced, for a cache whose
-// largest storable entry is maxEntry bytes.
-func (p Policy) withDefaults(maxEntry int64) (Policy, error) {
+// largest storable body is maxBody bytes.
+func (p Policy) withDefaults(maxBody int64) (Policy, error) {
 	if err := p.Validate(); err != nil {
 		return p, err
 	}
 	if p.FillTimeout == 0 {
 		p.FillTimeout = defaultFillTimeout
 	}
-	if p.MaxBodyBytes > maxEntry {
-		return p, fmt.Errorf("middleware: Policy.MaxBodyBytes: %d: more than an eighth of Options.MaxBytes, %d", p.MaxBodyBytes, maxEntry)
+	if p.MaxBodyBytes > maxBody {
+		return p, fmt.Errorf("middleware: Policy.MaxBodyBytes: %d: more than an eighth of Options.MaxBytes, %d", p.MaxBodyBytes, maxBody)
 	}
 	if p.MaxBodyBytes == 0 {
-		p.MaxBodyBytes = min(defaultMaxBodyBytes, maxEntry)
+		p.MaxBodyBytes = min(defaultMaxBodyBytes, maxBody)
 	}
 	if p.MaxWaiting == 0 {
 		p.MaxWaiting = defaultMaxWaiting

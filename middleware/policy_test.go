@@ -65,7 +65,7 @@ func TestPolicyValid(t *testing.T) {
 	for _, p := range []Policy{
 		{},
 		{TTL: time.Second, StatusTTL: map[int]time.Duration{404: 0, 500: time.Second, 200: time.Hour}},
-		{MaxBodyBytes: c.store.MaxEntry()},
+		{MaxBodyBytes: c.opts.MaxBytes / 8},
 		{Headers: []string{"accept-language", "X-!#$%&'*+-.^_`|~"}},
 		{Query: Query{Allow: []string{"a"}, Sort: true}},
 		{Query: Query{Ignore: []string{"*"}}},
@@ -81,11 +81,11 @@ func TestPolicyValid(t *testing.T) {
 func TestPolicyDefaults(t *testing.T) {
 	c := newCache(t, Options{MaxBytes: 8 << 20})
 	headers := []string{"x-b", "X-A", "X-B"}
-	p, err := Policy{Headers: headers}.withDefaults(c.store.MaxEntry())
+	p, err := Policy{Headers: headers}.withDefaults(c.opts.MaxBytes/8)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.FillTimeout != time.Minute || p.MaxVariants != 32 || p.MaxBodyBytes != c.store.MaxEntry() || p.WaitTimeout != 0 {
+	if p.FillTimeout != time.Minute || p.MaxVariants != 32 || p.MaxBodyBytes != c.opts.MaxBytes/8 || p.WaitTimeout != 0 {
 		t.Errorf("%+v", p)
 	}
 	if got := fmt.Sprint(p.Headers, headers); got != "[X-A X-B] [x-b X-A X-B]" {

@@ -80,9 +80,10 @@ func New[Q, V any](cfg Config[Q, V]) (*Cache[Q, V], error) {
 	if cfg.MaxBytes < MinBytes {
 		return nil, fmt.Errorf("MaxBytes: %d: must be at least %d bytes", cfg.MaxBytes, MinBytes)
 	}
-	// An eighth for the window. Small caches get a larger share so that it can
-	// hold more than one entry.
-	window := max(cfg.MaxBytes/8, min(cfg.MaxBytes/2, 8<<10))
+	// An eighth for the window, and a little for what an entry of that size takes
+	// beside its value. Small caches get a larger share so that it can hold more
+	// than one entry.
+	window := max(cfg.MaxBytes/8, min(cfg.MaxBytes/2, 8<<10)) + min(cfg.MaxBytes/32, 32<<10)
 	if cfg.FillBytes < 0 || cfg.FillBytes > cfg.MaxBytes/4 {
 		return nil, fmt.Errorf("FillBytes: %d: must be between 0 and a quarter of MaxBytes, %d", cfg.FillBytes, cfg.MaxBytes/4)
 	}

@@ -63,7 +63,7 @@ func parseFlags(args []string, stdout, stderr io.Writer) (f *flags, code int, do
 	fs.StringVar(&f.upstream, "upstream", "", "`URL` of the upstream, such as http://127.0.0.1:8000")
 	fs.StringVar(&f.configFile, "config", "", "configuration `file` in YAML; SIGHUP reloads it")
 	fs.StringVar(&f.listen, "listen", "127.0.0.1:8080", "`address` to serve on")
-	fs.StringVar(&f.admin, "admin", "127.0.0.1:9090", "`address` of /metrics, /healthz, /readyz and /debug/pprof/, or \"off\";\nbeyond loopback it needs a token in $"+tokenVariable)
+	fs.StringVar(&f.admin, "admin", "127.0.0.1:9090", "`address` of /metrics, /healthz, /readyz, /api/purge and /debug/pprof/, or \"off\";\nbeyond loopback it needs a token in $"+tokenVariable)
 	fs.Var(&f.maxBytes, "max-bytes", "`size` of the cache, such as 256MiB or 2GB")
 	fs.DurationVar(&f.drainTimeout, "drain-timeout", 30*time.Second, "how long requests may take to finish after SIGTERM")
 	showVersion := fs.Bool("version", false, "print the version and end")
