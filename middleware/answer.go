@@ -48,6 +48,10 @@ func (x *exchange) write(e *entry, now engine.Instant) {
 			rep.writeShared(s.Body)
 			return
 		}
+		if len(s.Body) > pinnedBody {
+			x.cache.pinned.send(x.w, e)
+			return
+		}
 		_, _ = x.w.Write(s.Body) // the client may have left: nothing to be done
 	}
 }

@@ -153,7 +153,8 @@ type Cache struct {
 
 	refreshes, refreshSkips, panics atomic.Uint64
 
-	odd odd
+	odd    odd
+	pinned pinned
 
 	queriesMu sync.Mutex
 	queries   []Query // guarded by queriesMu; of the routes there have been
@@ -191,6 +192,7 @@ func New(o Options) (*Cache, error) {
 		store: store,
 		pool:  engine.NewPool(o.RefreshWorkers),
 	}
+	c.pinned.limit, c.pinned.held = o.MaxBytes/8, store.Holds
 	c.metrics = newCacheMetrics(cmp.Or(o.Name, "default"), c)
 	if o.Name != "" && !c.metrics.group.Register() {
 		store.Close()

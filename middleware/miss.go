@@ -269,7 +269,7 @@ func (x *exchange) left(t *ticket, rd *fill.Reader[*verdict], m *routeMetrics) {
 		x.count(m, x.readOutcome(t))
 		// What has been sent does not end as if it were all. Nearly always the
 		// client has left, and a panic would be noise.
-		if err := http.NewResponseController(x.w).SetWriteDeadline(time.Unix(1, 0)); err != nil && late {
+		if !sever(x.w) && late {
 			panic(http.ErrAbortHandler)
 		}
 	case late && x.stale(m, 0, reasonTimeout):

@@ -81,7 +81,7 @@ func TestPolicyValid(t *testing.T) {
 func TestPolicyDefaults(t *testing.T) {
 	c := newCache(t, Options{MaxBytes: 8 << 20})
 	headers := []string{"x-b", "X-A", "X-B"}
-	p, err := Policy{Headers: headers}.withDefaults(c.opts.MaxBytes/8)
+	p, err := Policy{Headers: headers}.withDefaults(c.opts.MaxBytes / 8)
 	if err != nil {
 		t.Fatal(err)
 	}

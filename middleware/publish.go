@@ -44,6 +44,7 @@ func (r *run) settle(clean bool) {
 				reason = reasonIncomplete
 			}
 		}
+		c.pinned.trim() // what was stored may have taken the place of what is still being sent
 		if reason == "" {
 			return
 		}
@@ -94,6 +95,9 @@ func (r *run) publish(v *verdict, body []byte, reserved int64) string {
 			return reasonPurged
 		}
 		return reasonTooLarge
+	}
+	if len(body) > pinnedBody {
+		r.fill.Hold(c.pinned.pin(e, r.fill.Cut)) // by those who are still sent it from here
 	}
 	if under != nil {
 		if victim := under.keep(e, c.variantAt(&r.key)); victim != nil {

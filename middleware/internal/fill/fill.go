@@ -94,6 +94,7 @@ type Fill[V any] struct {
 	sliding  bool  // it is not kept: what all have read is dropped
 
 	readers map[*Reader[V]]struct{} // those who are sent the body, or have yet to choose
+	done    func()                  // called when nobody reads any more; nil = nothing
 	leader  *Reader[V]              // while the client that the run is for is there
 	wanted  bool                    // the handler wants the leader's ResponseWriter
 	lent    bool                    // it has it: the leader's goroutine does not touch it
@@ -361,6 +362,36 @@ func (f *Fill[V]) inform(i interim) {
 	}
 	f.interim = append(f.interim, i)
 	f.broadcast()
+}
+
+// Hold has done called when nobody reads the fill any more, which may be now.
+func (f *Fill[V]) Hold(done func()) {
+	f.mu.Lock()
+	held := len(f.readers) > 0
+	if held {
+		f.done = done
+	}
+	f.mu.Unlock()
+	if !held {
+		done()
+	}
+}
+
+// Cut cuts off all who read the fill.
+func (f *Fill[V]) Cut() {
+	f.controlling.Lock() // nobody leaves meanwhile: the connection is still the client's
+	defer f.controlling.Unlock()
+	f.mu.Lock()
+	var writers []http.ResponseWriter
+	for rd := range f.readers {
+		rd.cut = true
+		writers = append(writers, rd.W)
+	}
+	f.broadcast()
+	f.mu.Unlock()
+	for _, w := range writers {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Unix(1, 0))
+	}
 }
 
 // Trailers adds the trailers of a shared response to the header of the leader.

@@ -83,11 +83,20 @@ func (rd *Reader[V]) Enter() {
 
 // Leave is called when Run has returned, or panicked.
 func (rd *Reader[V]) Leave() {
+	if done := rd.leave(); done != nil {
+		done()
+	}
+}
+
+func (rd *Reader[V]) leave() (done func()) {
 	f := rd.Fill
 	f.controlling.Lock() // the handler may be setting a deadline of its connection
 	defer f.controlling.Unlock()
 	f.mu.Lock()
 	delete(f.readers, rd)
+	if len(f.readers) == 0 {
+		done, f.done = f.done, nil
+	}
 	if f.leader == rd {
 		f.leader, f.interim = nil, nil
 	}
@@ -96,6 +105,7 @@ func (rd *Reader[V]) Leave() {
 	if rd.Leader {
 		f.confirm("")
 	}
+	return done
 }
 
 // Sent reports whether the client may have been sent a header.
