@@ -192,7 +192,7 @@ func New(o Options) (*Cache, error) {
 		store: store,
 		pool:  engine.NewPool(o.RefreshWorkers),
 	}
-	c.pinned.limit, c.pinned.held = o.MaxBytes/8, store.Holds
+	c.pinned.limit, c.pinned.held, c.pinned.every = o.MaxBytes/8, store.Holds, pinnedEvery
 	c.metrics = newCacheMetrics(cmp.Or(o.Name, "default"), c)
 	if o.Name != "" && !c.metrics.group.Register() {
 		store.Close()

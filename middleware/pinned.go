@@ -15,6 +15,7 @@ import (
 type pinned struct {
 	limit int64               // bytes of bodies that the store does not hold any more
 	held  func(e *entry) bool // whether the store holds it
+	every time.Duration       // how often pins are looked at
 	count atomic.Int64        // of pins
 	next  atomic.Int64        // time of the next look, in nanoseconds since 1970
 	mu    sync.Mutex
@@ -75,7 +76,7 @@ func (p *pinned) trim() {
 		return
 	}
 	now := time.Now()
-	if next := p.next.Load(); now.UnixNano() < next || !p.next.CompareAndSwap(next, now.Add(pinnedEvery).UnixNano()) {
+	if next := p.next.Load(); now.UnixNano() < next || !p.next.CompareAndSwap(next, now.Add(p.every).UnixNano()) {
 		return
 	}
 	var ghosts []*pin
