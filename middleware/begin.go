@@ -30,7 +30,7 @@ func (x *exchange) begin(head fill.Head, v *verdict, known fill.Known, leader bo
 	if !x.policy.HideStatus {
 		h["Cache-Status"] = append(slices.Concat(v.draft.Upstream, h["Cache-Status"]), x.fillStatus(v, known, leader))
 	}
-	before := wordsOf(h)
+	before := wordsOf(h, x.policy.TargetedFields)
 	w = x.head(h, head, v, cuts)
 	if leader {
 		reason = before.lateIn(x.w.Header(), x.policy.TargetedFields)

@@ -142,20 +142,42 @@ func (o *outside) own(h http.Header) http.Header {
 // words are what a header says against sharing.
 type words struct {
 	cookies int
-	control string
+	control string   // of all fields that say how it may be stored
+	vary    []string // names of fields
 }
 
-func wordsOf(h http.Header) words {
-	return words{len(h["Set-Cookie"]), strings.Join(h["Cache-Control"], ",")}
+func wordsOf(h http.Header, targeted []string) words {
+	vary, _ := rfc9111.VaryFields(h)
+	return words{len(h["Set-Cookie"]), controlOf(h, targeted), vary}
+}
+
+func controlOf(h http.Header, targeted []string) string {
+	var b strings.Builder
+	for _, name := range append([]string{"Cache-Control"}, targeted...) {
+		for _, line := range h[name] {
+			b.WriteString(line + "\n")
+		}
+		b.WriteByte(0)
+	}
+	return b.String()
 }
 
 // lateIn returns what was said against sharing only when the header was written,
-// as session middleware does with its cookie, or "".
+// as session middleware does with its cookie, or "". A Vary that has grown would
+// keep others apart whom nobody can tell apart any more; that of a coding is about
+// what the outside itself does for each client.
 func (w words) lateIn(h http.Header, targeted []string) string {
 	if len(h["Set-Cookie"]) > w.cookies {
 		return string(rfc9111.ReasonSetCookie)
 	}
-	if strings.Join(h["Cache-Control"], ",") == w.control {
+	vary, star := rfc9111.VaryFields(h)
+	for _, name := range vary {
+		star = star || name != "Accept-Encoding" && !slices.Contains(w.vary, name)
+	}
+	if star {
+		return string(rfc9111.ReasonVaryStar)
+	}
+	if controlOf(h, targeted) == w.control {
 		return ""
 	}
 	switch cc, _ := rfc9111.ResponseControl(h, targeted); {
@@ -163,6 +185,8 @@ func (w words) lateIn(h http.Header, targeted []string) string {
 		return string(rfc9111.ReasonNoStore)
 	case cc.Private:
 		return string(rfc9111.ReasonPrivate)
+	case cc.NoCache:
+		return string(rfc9111.ReasonNoCache)
 	}
 	return ""
 }
