@@ -41,10 +41,11 @@ func (x *exchange) find() (e *entry, why string) {
 	return e, why
 }
 
-// state returns the state in which e can answer the request.
-func (x *exchange) nested(flight string) bool {
+// nested reports whether the request comes from a run for the same. Nearly no
+// request comes from a run of the cache at all.
+func (x *exchange) nested() bool {
 	r, _ := x.r.Context().Value(runsOf{x.cache}).(*runs)
-	for r != nil && r.flight != flight {
+	for r != nil && (r.key != x.key || r.method != x.r.Method) {
 		r = r.outer
 	}
 	return r != nil
@@ -60,10 +61,6 @@ func flightName(k *key.Key, v key.Variant, method string) string {
 	}
 	return name
 }
-
-// inRun reports whether the request comes from a run of the cache, which nearly
-// none does: no name is made to find out.
-func (x *exchange) inRun() bool { return x.r.Context().Value(runsOf{x.cache}) != nil }
 
 // count books one answered request.
 func (x *exchange) count(m *routeMetrics, o outcome) {

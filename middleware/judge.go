@@ -24,6 +24,7 @@ type verdict struct {
 	sharing
 	vary    []string
 	tags    []string      // without those of the URL
+	before  []string      // tags of what a 304 was about
 	age     time.Duration // initial age
 	times   engine.Times  // counted from the header
 	failure failure       // in place of a response

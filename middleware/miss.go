@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,7 +42,7 @@ const maxTries = 5
 // fetch joins runs until one answers the request.
 func (x *exchange) fetch() {
 	for try := 1; ; try++ {
-		if x.inRun() && x.nested(x.flight()) {
+		if x.nested() {
 			x.next.ServeHTTP(x.w, x.r)
 			return
 		}
@@ -119,7 +120,7 @@ func (x *exchange) attempt() (how fill.Ending, why string) {
 // join joins the run of the handler for x, or begins one that rd is the leader
 // of. A nil rd begins one without a client.
 func (x *exchange) join(rd *fill.Reader[*verdict]) (*ticket, error) {
-	name := x.flight()
+	name, around := x.flight(), outsideOf(x.w.Header())
 	if !x.key.Ordinary() {
 		for _, n := range x.key.Names() { // before anything can be stored under it
 			x.cache.odd.note(n.Tag(x.cache.seed))
@@ -132,7 +133,7 @@ func (x *exchange) join(rd *fill.Reader[*verdict]) (*ticket, error) {
 		Gen:     x.cache.store.Generation,
 		Joins:   func(f *flight) bool { return x.mayJoin(f, rd) },
 		State: func(f *flight) any {
-			r := newRun(x, f, name)
+			r := newRun(x, f, around)
 			if rd != nil {
 				rd.Fill, rd.Leader = r.fill, true
 				rd.Enter()
@@ -151,12 +152,14 @@ func (x *exchange) join(rd *fill.Reader[*verdict]) (*ticket, error) {
 func (x *exchange) mayJoin(f *flight, rd *fill.Reader[*verdict]) bool {
 	c := x.cache
 	if c.store.PurgedAfter(f.Gen) { // nearly never: all who join would wait while tags are made
-		_, v, judged := runOf(f).fill.Verdict()
+		r := runOf(f)
 		var tags []string
-		if judged {
-			tags = v.tags
+		if _, v, judged := r.fill.Verdict(); judged {
+			tags = slices.Concat(v.tags, v.before)
+		} else if r.old != nil {
+			tags = r.old.Tags // it may be confirmed
 		}
-		if c.store.Superseded(f.Gen, c.store.Newest(), &object{key: x.key}, runOf(f).tagged(tags)) {
+		if c.store.Superseded(f.Gen, c.store.Newest(), &object{key: x.key}, r.tagged(tags)) {
 			return false
 		}
 	}
@@ -189,7 +192,7 @@ func (x *exchange) chooses(t *ticket, since uint64, h fill.Head, v *verdict) (fi
 		return fill.AskAlone, h.Reason
 	}
 	switch {
-	case x.cache.store.Superseded(t.Gen, since, &object{key: x.key}, v.tags):
+	case x.cache.store.Superseded(t.Gen, since, &object{key: x.key}, slices.Concat(v.tags, v.before)):
 		// Only now are its tags known, by which it may have been purged before
 		// this request came.
 		return fill.LookAgain, ""

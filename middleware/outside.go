@@ -148,8 +148,10 @@ type words struct {
 
 func wordsOf(h http.Header, targeted []string) words {
 	vary, _ := rfc9111.VaryFields(h)
-	return words{len(h["Set-Cookie"]), controlOf(h, targeted), vary}
+	return words{cookies(h), controlOf(h, targeted), vary}
 }
+
+func cookies(h http.Header) int { return len(h["Set-Cookie"]) + len(h["Set-Cookie2"]) }
 
 func controlOf(h http.Header, targeted []string) string {
 	var b strings.Builder
@@ -167,7 +169,7 @@ func controlOf(h http.Header, targeted []string) string {
 // keep others apart whom nobody can tell apart any more; that of a coding is about
 // what the outside itself does for each client.
 func (w words) lateIn(h http.Header, targeted []string) string {
-	if len(h["Set-Cookie"]) > w.cookies {
+	if cookies(h) > w.cookies {
 		return string(rfc9111.ReasonSetCookie)
 	}
 	vary, star := rfc9111.VaryFields(h)
@@ -183,7 +185,7 @@ func (w words) lateIn(h http.Header, targeted []string) string {
 	switch cc, _ := rfc9111.ResponseControl(h, targeted); {
 	case cc.NoStore:
 		return string(rfc9111.ReasonNoStore)
-	case cc.Private:
+	case cc.Private, len(cc.PrivateFields) > 0: // which ones, nobody can take back
 		return string(rfc9111.ReasonPrivate)
 	case cc.NoCache:
 		return string(rfc9111.ReasonNoCache)

@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/freshet-go/freshet/internal/engine"
@@ -25,7 +26,7 @@ const (
 // settle stores what a run has brought, and gives back what it has reserved.
 func (r *run) settle(clean bool) {
 	c := r.cache
-	if r.orphan.Load() {
+	if r.left.Swap(settled) == deserted {
 		r.orphans.Add(-1)
 	}
 	body, reserved, ok := r.fill.Kept()
@@ -69,6 +70,10 @@ func (r *run) settle(clean bool) {
 // returns why it does not, or "".
 func (r *run) publish(v *verdict, body []byte, reserved int64) string {
 	c := r.cache
+	if c.store.Superseded(r.fl.Gen, c.store.Newest(), &object{key: r.key}, v.before) {
+		c.store.Release(reserved)
+		return reasonPurged // what the 304 was about; what it says now may have other tags
+	}
 	times := v.times
 	rec := new(record)
 	rec.response.Make(&v.draft, body, time.Now())
@@ -199,8 +204,8 @@ func (r *run) tagged(tags []string) []string {
 // others can use, nor of an error or an accident.
 func (r *run) unfit(reason string, lasting bool) {
 	r.fl.Disown()
-	if !lasting || reason == reasonEmpty || r.status >= 500 {
-		return
+	if !lasting || reason == reasonEmpty || r.status >= 500 || r.method == http.MethodHead {
+		return // a HEAD says nothing of what GET would bring
 	}
 	c := r.cache
 	e, v, _ := c.find(r.hash, &r.key, r.asked.Header, c.store.Now())

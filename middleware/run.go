@@ -40,8 +40,15 @@ type run struct {
 	again  bool          // the verdict was to ask for the whole
 	status int           // of the response
 	taken  atomic.Bool   // a panic is the leader's to raise
-	orphan atomic.Bool   // it counts as one whose clients have left
+	left   atomic.Int32  // attended, deserted or settled
 }
+
+// Whether a run counts as one that goes on without clients.
+const (
+	attended int32 = iota // it does not
+	deserted
+	settled // nothing that a client's leaving could end is left of it
+)
 
 type (
 	flight = engine.Flight[any]
@@ -54,22 +61,25 @@ func runOf(f *flight) *run { return f.State.(*run) }
 // A runsOf is the key of a *runs in the context of each run of the cache.
 type runsOf struct{ cache *Cache }
 
-// runs are the flights of a run and of those that it was begun in. A request
-// for one of them comes from the run itself, since the cache is mounted twice
-// or the handler asks for its own URL: that request must not wait for the run,
-// nor have the stale response that the run is to replace.
+// runs are what a run is for and what those are that it was begun in. A request
+// for the same comes from the run itself, since the cache is mounted twice or the
+// handler asks for its own URL: that request must not wait for the run, nor have
+// the stale response that the run is to replace. Its variant does not matter: a
+// run has that of its leader first, and may be joined as another one's later.
 type runs struct {
-	flight string
+	key    key.Key
+	method string
 	outer  *runs
 }
 
 // newRun returns the run that an exchange begins. It is made on the request's
-// own goroutine, while its chi route context is certain to be its own.
-func newRun(x *exchange, fl *flight, name string) *run {
+// own goroutine, while its chi route context is certain to be its own, under a
+// lock of the flights: it calls nothing that others have made.
+func newRun(x *exchange, fl *flight, around outside) *run {
 	r := &run{
 		route: x.route, fl: fl, began: x.cache.store.Now(), key: x.key.Clone(), hash: x.hash, variant: x.variant,
 		method: x.r.Method, strict: x.strict, behind: x.behind, old: x.old,
-		around: outsideOf(x.w.Header()),
+		around: around,
 	}
 	r.fill = fill.New(fl.Context, fill.Hooks[*verdict]{
 		Decide:  r.decide,
@@ -78,7 +88,7 @@ func newRun(x *exchange, fl *flight, name string) *run {
 		Unfit:   r.unfit,
 	}, x.policy.MaxBodyBytes, r.method == http.MethodHead)
 	outer, _ := x.r.Context().Value(runsOf{x.cache}).(*runs)
-	ctx := context.WithValue(fl.Context, runsOf{x.cache}, &runs{name, outer})
+	ctx := context.WithValue(fl.Context, runsOf{x.cache}, &runs{r.key, r.method, outer})
 	header := x.r.Header.Clone()
 	rfc9111.StripConditional(header)
 	for _, hop := range [...]string{"Connection", "Upgrade", "Http2-Settings"} { // a run has no connection
@@ -140,10 +150,8 @@ func (r *run) run() {
 	}
 	rec := r.recorder()
 	clean := false
-	defer func() {
-		rec.Finish(clean)
-		r.settle(clean)
-	}()
+	defer func() { r.settle(clean) }() // even where what Finish calls panics
+	defer func() { rec.Finish(clean) }()
 	defer func() { r.of(r.req).origin.Inc() }()
 	r.next.ServeHTTP(rec, r.req)
 	if r.again {
@@ -194,8 +202,9 @@ func (r *run) decide(status int, h http.Header) (head fill.Head, v *verdict) {
 	r.status = status
 	a := j.arrived(status, h, &r.around)
 	defer func() {
-		if v != nil {
-			v.around = &r.around
+		v.around = &r.around
+		if v.forwarded == http.StatusNotModified && r.old != nil {
+			v.before = r.old.Tags
 		}
 	}()
 	if status == http.StatusNotModified && r.whole != nil {
@@ -280,12 +289,12 @@ func (r *run) deserted() (goesOn bool) {
 	if !r.fill.Wanted() {
 		return false
 	}
-	if !r.orphan.CompareAndSwap(false, true) {
+	if !r.left.CompareAndSwap(attended, deserted) {
 		return true
 	}
 	if r.orphans.Add(1) >= int64(r.policy.MaxOrphans) {
 		r.orphans.Add(-1)
-		r.orphan.Store(false)
+		r.left.Store(attended)
 		return false
 	}
 	return true

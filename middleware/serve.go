@@ -60,7 +60,7 @@ func (x *exchange) serve(e *entry, state engine.State) {
 		x.write(e, x.began)
 		x.countHit(o, outcomeHit)
 	case engine.StaleWhileRevalidate:
-		if x.inRun() && x.nested(x.flight()) {
+		if x.nested() {
 			x.next.ServeHTTP(x.w, x.r)
 			return
 		}

@@ -147,7 +147,14 @@ func (t *Flights[S]) Join(ctx context.Context, hash uint64, key string, start St
 			f.left = func() bool { return start.Left(f) }
 		}
 		f.Context = Detach(ctx, start.Timeout, expired)
+		begun := false
+		defer func() {
+			if !begun { // State has panicked: there is no run that a deadline could end
+				f.Context.Cancel(errAbandoned)
+			}
+		}()
 		f.State = start.State(f)
+		begun = true
 		if s.flights == nil {
 			s.flights = make(map[string]*Flight[S])
 			s.running = make(map[*Flight[S]]struct{})
@@ -284,12 +291,15 @@ func (t *Ticket[S]) Leave() {
 }
 
 func (f *Flight[S]) abandonLocked() {
-	if f.waiters > 0 || f.keep || f.left != nil && f.left() {
+	if f.waiters > 0 || f.keep {
 		return
 	}
 	select {
 	case <-f.over: // nothing goes on
+		return
 	default:
+	}
+	if f.left == nil || !f.left() {
 		f.shard.doom(f)
 		f.Context.Cancel(errAbandoned)
 	}

@@ -120,6 +120,14 @@ func (f *Fill[V]) broadcast() {
 	}
 }
 
+// outside calls do, which others have made, without mu, which the caller holds:
+// also after a panic.
+func (f *Fill[V]) outside(do func()) {
+	f.mu.Unlock()
+	defer f.mu.Lock()
+	do()
+}
+
 // next returns a channel that is closed at the next change. The caller holds mu.
 func (f *Fill[V]) next() <-chan struct{} {
 	if f.changed == nil {
@@ -159,14 +167,25 @@ func (f *Fill[V]) judge(h Head, v V) {
 	if h.Kind != Shared || f.leader == nil {
 		f.state = Body
 	} else {
-		f.sending = time.AfterFunc(sending, func() { f.confirm("") })
+		f.sending = time.AfterFunc(sending, func() { f.confirm(ReasonTimeout) })
+		if f.bodyless {
+			f.sending.Stop() // its header waits for all that the handler does: see finish
+		}
 	}
 	f.broadcast()
 }
 
+// judged notes the verdict on what follows a header that has come to nothing.
+func (f *Fill[V]) judged(h Head, v V) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.head, f.verdict = h, v
+}
+
 // sending is how long the others wait for the leader's header to be out: it is
 // written to memory, unless the client does not read, or something outside of
-// the cache takes its time.
+// the cache takes its time. What that would have said is not known then, so the
+// response is nobody else's.
 const sending = time.Second
 
 // confirm ends Judged, once the leader's header is out. Reason is why the
@@ -309,6 +328,9 @@ func (f *Fill[V]) finish(clean bool) {
 		f.state = f.end
 	}
 	f.broadcast()
+	if f.bodyless && f.state == Judged {
+		f.sending.Reset(sending)
+	}
 	for f.state == Judged {
 		next := f.next()
 		f.mu.Unlock()

@@ -172,8 +172,9 @@ func (rd *Reader[V]) await() (Ending, bool) {
 			f.mu.Lock()
 			return Left, false
 		case <-expired:
-			more := rd.Patience()
 			f.mu.Lock()
+			var more time.Duration
+			f.outside(func() { more = rd.Patience() })
 			if more <= 0 {
 				return TimedOut, false
 			}
@@ -196,9 +197,7 @@ func (rd *Reader[V]) arrived() (end Ending, over, ok bool) {
 	for rd.Leader && len(f.interim) > 0 {
 		i := f.interim[0]
 		f.interim = f.interim[1:]
-		f.mu.Unlock()
-		writeInterim(rd.W, i)
-		f.mu.Lock()
+		f.outside(func() { writeInterim(rd.W, i) })
 	}
 	if f.state == Waiting {
 		return 0, false, false

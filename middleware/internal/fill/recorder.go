@@ -25,7 +25,8 @@ type Recorder[V any] struct {
 	header http.Header
 	own    func(h http.Header) http.Header // of header, what was not set outside
 
-	client http.ResponseWriter // once it is lent
+	client http.ResponseWriter // once it is lent, and the header written
+	lender *Reader[V]          // that lends it, once Hijack was tried
 	wrote  bool                // a final header
 	taken  bool                // the connection was hijacked
 	gone   bool                // the response has no reader
@@ -78,6 +79,12 @@ func (r *Recorder[V]) WriteHeader(status int) {
 func (r *Recorder[V]) commit(h Head, v V) {
 	f := r.fill
 	r.wrote = true
+	if r.lender != nil { // it is the leader's, whatever it is
+		h.Kind, h.Reason = Private, ReasonHijack
+		f.judged(h, v)
+		r.client = r.lender.Lend(h, v, r.header)
+		return
+	}
 	if h.Kind == Void {
 		r.void = true
 		return
@@ -181,31 +188,39 @@ func (r *Recorder[V]) FlushError() error {
 func (r *Recorder[V]) Flush() { _ = r.FlushError() }
 
 // Hijack takes the client's connection if the client is still there and
-// nothing was sent.
+// nothing was sent. If it cannot be taken, the handler may answer, and that is
+// the client's alone.
 func (r *Recorder[V]) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	if r.client == nil {
+	switch {
+	case r.over.Load():
+		return nil, nil, ErrOver
+	case r.client != nil:
+		return http.NewResponseController(r.client).Hijack()
+	case r.wrote:
+		return nil, nil, http.ErrNotSupported
+	}
+	if r.lender == nil {
 		f := r.fill
 		f.mu.Lock()
-		there := f.state == Waiting && f.leader != nil && !r.over.Load()
-		if there {
-			f.head = Head{Status: http.StatusSwitchingProtocols, Kind: Private, Reason: ReasonHijack, Length: -1}
-			f.state = Body
-		}
+		there := f.leader != nil
 		f.mu.Unlock()
 		if !there {
 			return nil, nil, http.ErrNotSupported
 		}
-		r.wrote, r.taken = true, true
+		_, v := f.hooks.Decide(http.StatusSwitchingProtocols, r.header)
 		f.hooks.Unfit(ReasonHijack, true)
+		f.judge(Head{Status: http.StatusSwitchingProtocols, Kind: Private, Reason: ReasonHijack, Length: -1}, v)
 		f.context.Lift()
-		leader := f.borrow()
-		if leader == nil {
-			r.gone = true
+		if r.lender = f.borrow(); r.lender == nil {
+			r.wrote, r.gone = true, true
 			return nil, nil, ErrLeft
 		}
-		r.client = leader.W
 	}
-	return http.NewResponseController(r.client).Hijack()
+	conn, rw, err := http.NewResponseController(r.lender.W).Hijack()
+	if err == nil {
+		r.wrote, r.taken, r.client = true, true, r.lender.W
+	}
+	return conn, rw, err
 }
 
 // CloseNotify implements http.CloseNotifier, which frameworks still ask for: the
@@ -254,6 +269,11 @@ func (r *Recorder[V]) EnableFullDuplex() error {
 // does with the recorder from then on does nothing.
 func (r *Recorder[V]) Finish(clean bool) {
 	f := r.fill
+	finished := false
+	defer func() { // also where what is called here panics
+		r.over.Store(true)
+		f.finish(clean && finished)
+	}()
 	if clean && !r.wrote && f.context.Err() == nil {
 		// net/http answers 200 with an empty body for a handler that wrote
 		// nothing. To store that would make an accident last. One that wrote
@@ -268,8 +288,7 @@ func (r *Recorder[V]) Finish(clean bool) {
 	case clean && r.client == nil:
 		r.sharedTrailers()
 	}
-	r.over.Store(true)
-	f.finish(clean)
+	finished = true
 }
 
 // sharedTrailers notes the trailers of a response that was shared since it
