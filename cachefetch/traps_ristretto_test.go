@@ -163,7 +163,7 @@ func TestR7UpdateGrowthStaysInBudget(t *testing.T) {
 			for k := range 10 {
 				key := fmt.Sprint("key", k)
 				err := c.Set(t.Context(), key, strings.Repeat("x", size))
-				if fits := size < 7<<10; fits && err != nil || !fits && size > 8<<10 && !errors.Is(err, ErrTooLarge) {
+				if fits := size < 7<<10; fits && err != nil || !fits && size > 11<<10 && !errors.Is(err, ErrTooLarge) {
 					t.Fatalf("Set of %d bytes: %v", size, err)
 				}
 				if v, ok := c.Get(key); ok && len(v) != size {

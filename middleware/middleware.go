@@ -62,6 +62,7 @@
 //	set-cookie        the response sets a cookie
 //	status            responses with this status code are never stored
 //	timeout           the handler took too long
+//	no-room           other responses that are under way have all the bytes that there are for such
 //	too-large         the body is larger than Policy.MaxBodyBytes, or the cache has no room
 //	trailer           the response has trailers
 //	upgrade           the request asks for another protocol

@@ -114,7 +114,24 @@ func (x *exchange) attempt() (how fill.Ending, why string) {
 			return fill.TimedOut, ""
 		}
 	}
-	return x.end(t, rd, rd.Run(), soft), why
+	how = rd.Run()
+	if _, outbound := x.w.(*reply); rd.Leader && !outbound && (how == fill.Left || how == fill.TimedOut) {
+		// What is outside of the cache says of this answer what it would have
+		// said of the response, which others may be given.
+		var before *words
+		w := &watcher{ResponseWriter: x.w, seen: func(_ int, h http.Header) {
+			said := wordsOf(h, x.policy.TargetedFields)
+			before = &said
+		}}
+		x.w = w
+		defer func() { // before rd leaves, also where the answer is a panic
+			x.w = w.ResponseWriter
+			if before != nil {
+				rd.Said = before.lateIn(x.w.Header(), x.policy.TargetedFields)
+			}
+		}()
+	}
+	return x.end(t, rd, how, soft), why
 }
 
 // join joins the run of the handler for x, or begins one that rd is the leader
@@ -320,8 +337,10 @@ func (x *exchange) failed(t *ticket, m *routeMetrics) {
 func (x *exchange) takeTurns(why string) {
 	timeout := time.NewTimer(cmp.Or(x.policy.WaitTimeout, x.policy.FillTimeout))
 	defer timeout.Stop()
+	turn := x.route.turns.of(x.hash)
+	defer x.route.turns.done(x.hash)
 	select {
-	case x.route.alone <- struct{}{}:
+	case turn <- struct{}{}:
 	case <-x.r.Context().Done():
 		x.fail(x.of(x.r), http.StatusServiceUnavailable, why)
 		return
@@ -329,7 +348,7 @@ func (x *exchange) takeTurns(why string) {
 		x.giveUp(x.of(x.r), reasonCrowded)
 		return
 	}
-	release := sync.OnceFunc(func() { <-x.route.alone })
+	release := sync.OnceFunc(func() { <-turn })
 	defer release()
 	if why != "" {
 		x.cache.metrics.notReused(why)

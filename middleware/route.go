@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/go-chi/chi/v5"
@@ -25,14 +26,52 @@ type route struct {
 	byCookie    bool     // the key has all of Cookie
 	byToken     bool     // the key has all of Authorization
 
-	waiting atomic.Int64  // requests that wait for the header of another one's run
-	orphans atomic.Int64  // runs whose clients have all left
-	alone   chan struct{} // places of those who run for themselves, since what they waited for was not for them
+	waiting atomic.Int64 // requests that wait for the header of another one's run
+	orphans atomic.Int64 // runs whose clients have all left
+	turns   turns        // of those who run for themselves, since what they waited for was not for them
 }
 
-// atOnce is how many requests of a route go on at once when a run that they
+// atOnce is how many requests for a URL go on at once when a run that they
 // waited for turns out to be for nobody else.
 const atOnce = 64
+
+// turns are the places of those, by the hash of their key: whom one slow URL
+// keeps waiting, another one does not.
+type turns struct {
+	mu sync.Mutex
+	by map[uint64]*turn
+}
+
+type turn struct {
+	places  chan struct{}
+	waiters int
+}
+
+// of returns the places of a hash, which are given back by done.
+func (t *turns) of(hash uint64) chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.by == nil {
+		t.by = make(map[uint64]*turn)
+	}
+	of := t.by[hash]
+	if of == nil {
+		of = &turn{places: make(chan struct{}, atOnce)}
+		t.by[hash] = of
+	}
+	of.waiters++
+	return of.places
+}
+
+func (t *turns) done(hash uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if of := t.by[hash]; of.waiters > 1 {
+		of.waiters--
+		return
+	}
+	delete(t.by, hash)
+}
 
 // newRoute returns the route of a policy with its defaults.
 func newRoute(c *Cache, p Policy, directives RequestDirectives, outbound bool, next http.Handler) *route {
@@ -44,7 +83,6 @@ func newRoute(c *Cache, p Policy, directives RequestDirectives, outbound bool, n
 		directed: cmp.Or(p.RequestDirectives, directives) == HonourDirectives,
 		byCookie: slices.Contains(p.Headers, "Cookie"),
 		byToken:  slices.Contains(p.Headers, "Authorization"),
-		alone:    make(chan struct{}, atOnce),
 	}
 	for _, name := range p.Credentials {
 		if !slices.Contains(p.Headers, name) {

@@ -56,7 +56,7 @@ func (w *watcher) Flush() { _ = w.FlushError() }
 
 // Hijack takes the connection, after which nothing is seen.
 func (w *watcher) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	w.wrote = true
+	w.see(http.StatusSwitchingProtocols)
 	return http.NewResponseController(w.ResponseWriter).Hijack()
 }
 

@@ -45,7 +45,7 @@ func (f *Fill[V]) write(p []byte) (n int, err error) {
 	for len(p) > 0 {
 		room := len(p)
 		if !f.sliding && !f.keep(int64(room)) {
-			f.slide()
+			f.slide(!f.fits(int64(len(f.body) + room)))
 		}
 		if f.sliding {
 			if room, err = f.room(); err != nil {
@@ -75,7 +75,7 @@ func (f *Fill[V]) tear() {
 // there is any. The caller holds mu.
 func (f *Fill[V]) keep(n int64) bool {
 	need := int64(len(f.body)) + n
-	if need > f.limit || f.head.Kind != Shared {
+	if !f.fits(need) {
 		return false
 	}
 	if need <= int64(cap(f.body)) {
@@ -98,6 +98,9 @@ func (f *Fill[V]) keep(n int64) bool {
 	return true
 }
 
+// fits reports whether a body of n bytes may be kept.
+func (f *Fill[V]) fits(n int64) bool { return n <= f.limit && f.head.Kind == Shared }
+
 // move puts the body into a new array: readers keep what they hold of the old
 // one. The caller holds mu.
 func (f *Fill[V]) move(size int64) {
@@ -106,18 +109,21 @@ func (f *Fill[V]) move(size int64) {
 	f.body = body
 }
 
-// slide makes the body one that is not kept. Its run lives as long as it is
-// read, and has no deadline. The caller holds mu, which is released meanwhile.
-func (f *Fill[V]) slide() {
+// slide makes the body one that is not kept, as it is too large, or there is no
+// room for it now. Its run lives as long as it is read, and has no deadline. The
+// caller holds mu, which is released meanwhile.
+func (f *Fill[V]) slide(tooLarge bool) {
 	f.sliding = true
 	f.context.Lift()
 	if f.head.Reason != "" {
 		return // that is known already
 	}
-	f.head.Reason = ReasonTooLarge
-	f.mu.Unlock()
-	defer f.mu.Lock()
-	f.hooks.Unfit(ReasonTooLarge, true)
+	reason := ReasonNoRoom
+	if tooLarge {
+		reason = ReasonTooLarge
+	}
+	f.head.Reason = reason
+	f.outside(func() { f.hooks.Unfit(reason, tooLarge) })
 }
 
 // room waits until a body that is not kept may grow, and returns by how much.

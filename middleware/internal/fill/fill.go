@@ -82,6 +82,7 @@ type Fill[V any] struct {
 	interim  []interim
 	trailers []stored.Field // set before the end
 	late     bool           // it took too long to be kept
+	said     string         // by the outside, of what the leader was answered instead: why it is nobody else's
 	sending  *time.Timer    // ends Judged
 
 	// body has the bytes from base on. What was written is never changed.
@@ -151,12 +152,15 @@ func (f *Fill[V]) wait(timer <-chan time.Time) bool {
 	return false
 }
 
-// judge notes the verdict on the header.
-func (f *Fill[V]) judge(h Head, v V) {
+// judge notes the verdict on the header, and returns the head that holds.
+func (f *Fill[V]) judge(h Head, v V) Head {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.state != Waiting {
-		return
+		return f.head
+	}
+	if f.said != "" && h.Kind == Shared {
+		h.Kind, h.Reason = Private, f.said
 	}
 	f.head, f.verdict, f.state = h, v, Judged
 	if h.Has {
@@ -173,6 +177,7 @@ func (f *Fill[V]) judge(h Head, v V) {
 		}
 	}
 	f.broadcast()
+	return h
 }
 
 // judged notes the verdict on what follows a header that has come to nothing.
@@ -218,6 +223,7 @@ func (f *Fill[V]) Expire() (goesOn bool) {
 		return false
 	}
 	f.late = true
+	f.broadcast()
 	return true
 }
 
@@ -296,6 +302,7 @@ func (f *Fill[V]) Reason() string {
 const (
 	ReasonTrailer    = "trailer"
 	ReasonTooLarge   = "too-large"
+	ReasonNoRoom     = "no-room"
 	ReasonTimeout    = "timeout"
 	ReasonIncomplete = "incomplete"
 	ReasonEmpty      = "empty"

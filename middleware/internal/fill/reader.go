@@ -62,6 +62,11 @@ type Reader[V any] struct {
 	// goroutine.
 	Lend func(h Head, v V, header http.Header) http.ResponseWriter
 
+	// Said is what the outside has said of the answer that the leader gave in
+	// place of the response: why the response is not to be shared, or "". It
+	// is set before Leave.
+	Said string
+
 	at   int64 // guarded by Fill.mu; bytes of the body read
 	cut  bool  // guarded by Fill.mu; it held the others up
 	sent bool  // guarded by Fill.mu; a header has been written, or may have been
@@ -98,12 +103,12 @@ func (rd *Reader[V]) leave() (done func()) {
 		done, f.done = f.done, nil
 	}
 	if f.leader == rd {
-		f.leader, f.interim = nil, nil
+		f.leader, f.interim, f.said = nil, nil, rd.Said
 	}
 	f.broadcast()
 	f.mu.Unlock()
 	if rd.Leader {
-		f.confirm("")
+		f.confirm(rd.Said)
 	}
 	return done
 }
@@ -125,12 +130,13 @@ func (rd *Reader[V]) Run() Ending {
 		return rd.lend()
 	}
 	if !ok {
-		if rd.Leader {
+		answers := end == Left || end == TimedOut // before it leaves
+		if rd.Leader && !answers {
 			f.leader = nil // nothing can be lent from here on
 			f.broadcast()
 		}
 		f.mu.Unlock()
-		if rd.Leader {
+		if rd.Leader && !answers {
 			f.confirm("") // it says nothing any more
 		}
 		return end
@@ -257,7 +263,7 @@ func (rd *Reader[V]) linger() Known {
 		defer t.Stop()
 		timer = t.C
 	}
-	for f.end == 0 && f.flushed < 0 && f.written <= SmallBody && rd.Ctx.Err() == nil {
+	for f.end == 0 && !f.late && f.flushed < 0 && f.written <= SmallBody && rd.Ctx.Err() == nil {
 		if !rd.waitOr(timer) {
 			break
 		}

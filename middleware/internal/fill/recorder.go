@@ -98,8 +98,11 @@ func (r *Recorder[V]) commit(h Head, v V) {
 	case h.Kind == Shared && h.Reason != "":
 		f.hooks.Unfit(h.Reason, false)
 	}
-	f.judge(h, v)
-	if h.Kind == Private {
+	if held := f.judge(h, v); held.Kind == Private {
+		if h.Kind != Private {
+			h = held
+			f.hooks.Unfit(h.Reason, true)
+		}
 		r.borrow(h, v)
 	}
 }

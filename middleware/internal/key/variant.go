@@ -60,7 +60,7 @@ const (
 )
 
 // VarySize is what a rule may take beside its names.
-const VarySize = maxSpelled * (maxSpelledBytes/2 + 64)
+const VarySize = maxSpelled * (maxSpelledBytes + 96)
 
 // NewVary returns the rule of these fields, which are sorted and canonical.
 func NewVary(fields []string, seed maphash.Seed) *Vary {
