@@ -254,6 +254,7 @@ func TestWhatEndsAfterItsContextDoesNotPassForTheWhole(t *testing.T) {
 					if row.length != "" {
 						w.Header().Set("Content-Length", row.length)
 					}
+					time.Sleep(time.Second) // until all wait
 					_, _ = w.Write(make([]byte, 100))
 					<-r.Context().Done()
 					for range row.parts - 1 {
@@ -271,7 +272,7 @@ func TestWhatEndsAfterItsContextDoesNotPassForTheWhole(t *testing.T) {
 						}
 					})
 				}
-				time.Sleep(time.Second)
+				time.Sleep(2 * time.Second)
 				_ = c.Close() // ends the runs' contexts
 				wg.Wait()
 			})
