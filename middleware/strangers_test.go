@@ -78,30 +78,38 @@ func TestWhatReplacesAStaleResponse(t *testing.T) {
 		{status: 400, stays: true}, {status: 429, stays: true}, {status: 408, stays: true},
 		{status: 500, stays: true}, {status: 502, stays: true}, {status: 503, stays: true}, {status: 504, stays: true},
 	} {
-		for _, face := range faces {
-			t.Run(fmt.Sprint(face.name, " ", row.status, row.fields), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					failing := false
-					h := face.mount(newCache(t, Options{}), Policy{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-						if failing {
-							w.WriteHeader(row.status)
-							return
+		for _, control := range []string{"", "public, max-age=20"} { // of the answer
+			if control != "" && row.status == http.StatusNotFound {
+				row.stays = false // it says itself that it is for everyone
+			}
+			for _, face := range faces {
+				t.Run(fmt.Sprint(face.name, " ", row.status, row.fields, control), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						failing := false
+						h := face.mount(newCache(t, Options{}), Policy{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+							if failing {
+								if control != "" {
+									w.Header().Set("Cache-Control", control)
+								}
+								w.WriteHeader(row.status)
+								return
+							}
+							forAll("max-age=10, public, stale-while-revalidate=600, stale-if-error=600")(w, r)
+						}))
+						get(h, "/")
+						time.Sleep(11 * time.Second)
+						failing = true
+						for range 5 {
+							get(h, "/", row.fields...)
+							time.Sleep(10 * time.Second)
 						}
-						forAll("max-age=10, public, stale-while-revalidate=600, stale-if-error=600")(w, r)
-					}))
-					get(h, "/")
-					time.Sleep(11 * time.Second)
-					failing = true
-					for range 5 {
-						get(h, "/", row.fields...)
-						time.Sleep(10 * time.Second)
-					}
-					w := get(h, "/")
-					if stays := w.Code == 200 && w.Body.String() == "for all"; stays != row.stays {
-						t.Errorf("%d %q (%s)", w.Code, w.Body, w.Header()["Cache-Status"])
-					}
+						w := get(h, "/")
+						if stays := w.Code == 200 && w.Body.String() == "for all"; stays != row.stays {
+							t.Errorf("%d %q (%s)", w.Code, w.Body, w.Header()["Cache-Status"])
+						}
+					})
 				})
-			})
+			}
 		}
 	}
 }
