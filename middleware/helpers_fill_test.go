@@ -39,7 +39,16 @@ func proxyTo(t *testing.T, target string) *httputil.ReverseProxy {
 
 // fetch returns a whole response and how reading it ended.
 func fetch(client *http.Client, target string) (*http.Response, string, error) {
-	resp, err := client.Get(target)
+	req, err := http.NewRequest("GET", target, nil)
+	if err != nil {
+		return nil, "", err
+	}
+	return fetchWith(client, req)
+}
+
+// fetchWith is fetch for any request.
+func fetchWith(client *http.Client, req *http.Request) (*http.Response, string, error) {
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, "", err
 	}
