@@ -286,8 +286,9 @@ func (o *originWriter) body() {
 		}
 	}
 	o.mu.Lock()
-	// HTTP/1 has trailers only where the length is not declared.
-	o.run.whole = s.declares != "wrong" && (!s.trailer || o.plan.outbound && !o.plan.http2 && s.declares == "right")
+	// HTTP/1 has trailers only where the server does not know the length.
+	known := s.declares == "right" || !s.flushes && !s.flushFirst && o.run.rep.total < 2048
+	o.run.whole = s.declares != "wrong" && (!s.trailer || o.plan.outbound && !o.plan.http2 && known)
 	o.mu.Unlock()
 	if s.trailer {
 		o.w.Header().Set(http.TrailerPrefix+"X-Trail", o.mark())
@@ -360,6 +361,9 @@ func (o *originWriter) fail() bool {
 		panic("the origin panicked")
 	case "goexit":
 		runtime.Goexit()
+	}
+	if o.run.status != 0 && o.plan.outbound {
+		_ = http.NewResponseController(o.w).Flush() // else the header waits in a server's buffer
 	}
 	return o.wait(o.plan.pace.hang)
 }
