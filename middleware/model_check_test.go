@@ -248,7 +248,7 @@ func (c *checker) asked() {
 // and what ends as if it were whole, is.
 func (c *checker) whole() {
 	a := c.a
-	if a.op.do == http.MethodPost || c.run != nil && c.run.direct && c.run.late && !c.plan.outbound {
+	if a.op.do == http.MethodPost || c.alone() {
 		return
 	}
 	clean := a.err == nil && !a.gaveUp
@@ -280,6 +280,14 @@ func (c *checker) whole() {
 	if clean && strings.HasPrefix(a.cacheStatus(), "hit") {
 		c.stored()
 	}
+}
+
+// alone reports whether the handler wrote to this client itself, and returned in
+// the middle since the client's context had ended: that is as without a cache.
+func (c *checker) alone() bool {
+	return slices.ContainsFunc(c.runs, func(r *run) bool {
+		return r.op == c.a.op && r.direct && r.late && c.a.op.deadline > 0
+	})
 }
 
 // bodiless checks an answer that says to have no body, or not to be a run's.
