@@ -287,7 +287,7 @@ func (o *originWriter) body() {
 	}
 	o.mu.Lock()
 	// HTTP/1 has trailers only where the server does not know the length.
-	known := s.declares == "right" || !s.flushes && !s.flushFirst && o.run.rep.total < 2048
+	known := s.declares == "right" || !(s.flushes && o.run.rep.total > 0) && !(s.flushFirst && o.run.status == http.StatusOK) && o.run.rep.total < 2048
 	o.run.whole = s.declares != "wrong" && (!s.trailer || o.plan.outbound && !o.plan.http2 && known)
 	o.mu.Unlock()
 	if s.trailer {
