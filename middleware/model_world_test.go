@@ -135,7 +135,11 @@ func newWorld(h *plan, n network) (m *world, end func(), err error) {
 		m.rt = m.counted(cache.Transport(h.policy, tripper(func(r *http.Request) (*http.Response, error) {
 			m.fetched.Add(1)
 			m.timeless(r)
-			return tr.RoundTrip(r)
+			resp, err := tr.RoundTrip(r)
+			if err == nil {
+				m.came(resp.Header)
+			}
+			return resp, err
 		})))
 	}
 	return m, func() {
@@ -169,6 +173,16 @@ func (m *world) counted(rt http.RoundTripper) http.RoundTripper {
 func (m *world) timeless(r *http.Request) {
 	if at, ok := r.Context().Deadline(); ok {
 		m.fault("deadline", "the context of the run for #%s says that it ends at %v", r.Header.Get("X-Op"), m.since(at))
+	}
+}
+
+// came notes when the header of a run has come to a Transport: the origin's server
+// may have kept it back for a while.
+func (m *world) came(h http.Header) {
+	if id, err := strconv.Atoi(h.Get("X-Run")); err == nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.runs[id].header = time.Now()
 	}
 }
 
