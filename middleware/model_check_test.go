@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	cachemw "github.com/freshet-go/freshet/middleware"
 )
 
 // check looks at all that the clients of a history got.
@@ -28,6 +26,8 @@ func (m *world) check() []fault {
 	}
 	for _, r := range m.runs {
 		m.outlives(r)
+		m.inVain(r)
+		m.remembers(r)
 	}
 	if m.plan.calm {
 		m.checkRuns()
@@ -41,6 +41,8 @@ type checker struct {
 	a   *answer
 	run *run // whose header it has, or nil
 	rep *rep // whose body it says that it has, or nil
+
+	supposed bool // what it waited for is looked at, and not what it got
 }
 
 func (c *checker) fault(promise, format string, args ...any) {
@@ -55,181 +57,6 @@ func (c *checker) named() {
 	}
 	if id, err := strconv.Atoi(c.a.header.Get("X-Rep")); err == nil && id < len(c.reps) {
 		c.rep = c.reps[id]
-	}
-}
-
-// forItsClient: promises 1, 2 and 12.
-func (c *checker) forItsClient() {
-	q := c.a.op
-	if c.run != nil {
-		if why := c.forbids(c.run, false); why != "" {
-			c.fault("not for it", "#%d has the header of run %d, for #%d: %s", q.id, c.run.id, c.run.op.id, why)
-		}
-	}
-	if c.rep != nil {
-		why := ""
-		confirmed := c.run != nil && !slices.Contains(c.rep.runs, c.run)
-		for _, r := range c.rep.runs {
-			if why = c.forbids(r, confirmed); why == "" {
-				break
-			}
-		}
-		if why != "" {
-			c.fault("not for it", "#%d has rep %d, for #%d: %s", q.id, c.rep.id, c.rep.runs[0].op.id, why)
-		}
-	}
-	for _, h := range append(slices.Clone(c.a.interim), c.a.header, c.a.trailer) {
-		for name, values := range h {
-			for _, v := range values {
-				c.ofItself(name, v)
-			}
-		}
-	}
-}
-
-// ofItself checks a field that is made for one request only.
-func (c *checker) ofItself(name, value string) {
-	switch name {
-	case "X-Personal", "X-Early", "X-Trail", "X-Outer-Early", "X-Outer-Late":
-	case "Set-Cookie":
-		_, value, _ = strings.Cut(value, "=")
-	case "Surrogate-Key", "Content-Type":
-		edited := false
-		if value, edited = strings.CutPrefix(value, "edited by "); !edited {
-			return
-		}
-	default:
-		return
-	}
-	if value != strconv.Itoa(c.a.op.id) {
-		c.fault("field of another", "#%d was told %s: %s (interim %q, trailer %q)", c.a.op.id, name, value, c.a.interim, c.a.trailer)
-	}
-}
-
-// forbids returns why what a run has brought is not for the client, or "". If
-// another run has confirmed it, by a 304, what the first does not say does not
-// count.
-func (c *checker) forbids(r *run, confirmed bool) string {
-	q := c.a.op
-	if r.op == q {
-		return ""
-	}
-	p, s := &c.plan.policy, &r.script
-	onTop := r.status == http.StatusNotModified // of what is stored, which says the rest
-	switch {
-	case r.method == http.MethodPost || q.do == http.MethodPost:
-		return "not a GET"
-	case r.method == http.MethodHead && (q.do != http.MethodHead || !c.waitedFor(r)):
-		return "a HEAD, whose response is for those who waited with HEAD for it"
-	case r.place != q.place, r.op.query != q.query && !c.plan.mixes():
-		return "another key"
-	case r.op.who.proxied != "" && r.op.who.proxied != q.who.proxied:
-		return "another X-Forwarded-Host"
-	}
-	for _, name := range p.Headers {
-		if r.op.who.field(name) != q.who.field(name) {
-			return "another " + name + " in the key"
-		}
-	}
-	for _, name := range append(slices.Clone(s.vary), r.op.outer.vary) {
-		if name == "*" || name != "" && r.op.who.field(name) != q.who.field(name) {
-			return "Vary: " + name
-		}
-	}
-	said, outer := s.control.String(), r.op.outer
-	late := (outer.lateControl != "" || outer.lateCookie) && c.saidLate(r)
-	switch {
-	case outer.control != "" && (said == "" || !s.sets):
-		return outer.control + " by the outside"
-	case late:
-		return fmt.Sprintf("%s, cookie %v by the outside when the header was written", outer.lateControl, outer.lateCookie)
-	case s.control.private, s.control.noStore:
-		return said
-	case outer.cookie, s.cookie && !onTop && p.SetCookie != cachemw.StripSetCookie:
-		return "it sets a cookie"
-	}
-	if confirmed || said == "" && onTop {
-		return ""
-	}
-	return c.unsaid(r)
-}
-
-// waitedFor reports whether the client has its answer from a run whose header
-// came while it waited.
-func (c *checker) waitedFor(r *run) bool {
-	return c.a.collapsed() && !c.a.began.After(r.header.Add(c.plan.pace.slack))
-}
-
-// saidLate reports whether the client that a run was begun for has its header,
-// and with it what is said outside when that is written.
-func (m *world) saidLate(r *run) bool {
-	return slices.ContainsFunc(m.answers, func(b *answer) bool {
-		return b.op == r.op && b.header.Get("X-Run") == strconv.Itoa(r.id) && !b.fallback()
-	})
-}
-
-// unsaid returns why a response that does not forbid it may not be shared
-// either.
-func (c *checker) unsaid(r *run) string {
-	p, q, control := &c.plan.policy, c.a.op, r.script.control
-	byCookie, byAuth := slices.Contains(p.Headers, "Cookie"), slices.Contains(p.Headers, "Authorization")
-	// Whoever waited for an error that is nobody's in particular has it too.
-	plain := (r.op.who.auth == "" || byAuth) && (r.op.who.cookie == "" || byCookie) && r.op.who.proxied == ""
-	waited := r.status >= 500 && plain && c.waitedFor(r)
-	switch {
-	case !control.public && !control.mustRevalidate && control.sMaxAge == 0 && !byAuth && (r.op.who.auth != "" || q.who.auth != ""):
-		return "credentials"
-	case control.noCache && c.plan.places[r.place].validator == "" && !waited:
-		return "no-cache, and no validator"
-	case control.noCache:
-		return ""
-	case control.maxAge > 0 || control.sMaxAge > 0:
-		return c.expired(r)
-	case !waited && (p.TTL == 0 || r.status >= 500):
-		return "nothing says that it is fresh"
-	case !byCookie && (r.op.who.cookie != "" || q.who.cookie != ""):
-		return "a cookie, and only the policy's TTL"
-	}
-	return ""
-}
-
-// expired returns why a response that was stale when it came, since its run took
-// longer than it is fresh, is not for the client, or "".
-func (c *checker) expired(r *run) string {
-	s := r.script.control
-	life := time.Second * time.Duration(cmp.Or(s.sMaxAge, s.maxAge))
-	stale := max(s.swr, s.sie, int(c.plan.policy.StaleWhileRevalidate/time.Second), int(c.plan.policy.StaleIfError/time.Second)) > 0
-	if took := r.header.Sub(r.began); took > life && c.plan.places[r.place].validator == "" && !stale && !c.waitedFor(r) {
-		return fmt.Sprintf("stale when it came, after %v", took)
-	}
-	return ""
-}
-
-// joined: nobody joins a run whose response will not be kept.
-func (c *checker) joined() {
-	r, slack := c.run, c.plan.pace.slack
-	if r == nil || r.op == c.a.op || !c.a.collapsed() {
-		return
-	}
-	if at := r.began.Add(c.plan.policy.FillTimeout + slack); c.a.began.After(at) {
-		c.fault("joined", "#%d joined run %d when that had taken too long", c.a.op.id, r.id)
-	}
-	if !r.large.IsZero() && c.a.began.After(r.large.Add(slack)) {
-		c.fault("joined", "#%d joined run %d when its body was too large", c.a.op.id, r.id)
-	}
-}
-
-// outlives: promise 8. A run that took too long to be kept ends with its last
-// reader.
-func (m *world) outlives(r *run) {
-	slack := m.plan.pace.slack
-	if r.direct && !m.plan.outbound || r.script.heeds == "" || r.ended.Sub(r.began) <= m.plan.policy.FillTimeout+slack {
-		return
-	}
-	if !slices.ContainsFunc(m.answers, func(a *answer) bool {
-		return a.op.place == r.place && a.op.do == r.method && !a.began.After(r.ended) && a.ended.Add(slack).After(r.ended)
-	}) {
-		m.fault("outlives", "run %d went on until %v, and nobody had it", r.id, m.since(r.ended))
 	}
 }
 
@@ -460,50 +287,6 @@ func (c *checker) beside() (n int) {
 		}
 	}
 	return n
-}
-
-// checkRuns: promise 4, in a history in which nothing speaks against sharing.
-func (m *world) checkRuns() {
-	type variant struct {
-		target
-		lang, method string
-	}
-	last := make(map[variant]*run)
-	for _, r := range m.runs {
-		p := m.plan.places[r.place]
-		k := variant{target{r.place, r.query}, "", r.method}
-		if len(p.vary) > 0 {
-			k.lang = r.who.lang
-		}
-		before := last[k]
-		last[k] = r
-		if before == nil {
-			continue
-		}
-		again := r.began.Sub(before.began)
-		if r.method == http.MethodHead {
-			// It is not stored, but those who wait for one have it together. Who
-			// finds another variant's asks again once the key's rule is known.
-			if len(p.vary) == 0 && r.began.Before(before.header) {
-				m.fault("one run", "run %d, a HEAD, began %v after run %d, which had not answered", r.id, again, before.id)
-			}
-			continue
-		}
-		// In seconds of the Date of a server that is asked over a network.
-		lifetime := time.Duration(p.control.maxAge)*time.Second - time.Second*time.Duration(m.plan.dated())
-		if again < lifetime {
-			m.fault("one run", "run %d began %v after run %d of the same %+v, fresh for %v", r.id, again, before.id, k, lifetime)
-		}
-	}
-}
-
-// dated is by how many seconds the Date field of a response may be older than
-// the response.
-func (h *plan) dated() int {
-	if h.outbound {
-		return 1
-	}
-	return 0
 }
 
 // madeStale returns when soft purges reached what the client asked for.
