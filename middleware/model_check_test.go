@@ -202,7 +202,7 @@ func part(body, named string) (string, bool) {
 // as said.
 func (c *checker) over(is func(*run) bool) bool {
 	return slices.ContainsFunc(c.runs, func(r *run) bool {
-		return r.place == c.a.op.place && !r.began.After(c.a.ended) && (r.ended.IsZero() || !r.ended.Before(c.a.began)) && is(r)
+		return r.place == c.a.op.place && !r.began.After(c.a.ended) && (r.ended.IsZero() || !r.ended.Add(c.plan.pace.slack).Before(c.a.began)) && is(r)
 	})
 }
 
