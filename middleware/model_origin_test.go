@@ -77,7 +77,11 @@ func (h *plan) scriptFor(o *op, n int, method string) script {
 		return s
 	}
 	s.interim, s.cookie = d.one(5), d.one(12)
-	if p.script == "plain" {
+	switch p.script {
+	case "plain":
+		return s
+	case "failing":
+		s.status, s.control, s.cookie = pick(d, 500, 503, 503, 200), control{}, false
 		return s
 	}
 	s.status = pick(d, 200, 200, 200, 200, 200, 200, 203, 204, 301, 404, 410, 500, 503)

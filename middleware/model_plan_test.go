@@ -49,7 +49,7 @@ type place struct {
 	validator       string // "strong", "weak", "date" or ""
 	control         control
 	vary            []string
-	script          string // what its runs are like: "plain" or "wild"
+	script          string // what its runs are like: "calm", "plain", "wild" or "failing"
 }
 
 // who are the request fields by which an origin may tell clients apart.
@@ -264,7 +264,7 @@ func (h *plan) drawPlace(d dice, i int) place {
 	p := place{
 		host: pick(d, "a.example", "b.example"), path: fmt.Sprintf("/%s/%d", pick(d, "p", "q"), i),
 		tag: fmt.Sprintf("t%d", i%2), validator: pick(d, "strong", "strong", "weak", "date", ""),
-		control: d.control(), vary: d.vary(), script: pick(d, "plain", "wild", "wild"),
+		control: d.control(), vary: d.vary(), script: pick(d, "plain", "wild", "wild", "failing"),
 	}
 	if h.calm {
 		p.control = control{public: true, maxAge: 2 + d.IntN(2)}
