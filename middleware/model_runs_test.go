@@ -155,7 +155,7 @@ func (m *world) remembers(r *run) {
 		return
 	}
 	if !slices.ContainsFunc(m.runs, func(o *run) bool {
-		return o != r && o.place == r.place && o.began.Before(r.began) && !m.nobodys(o)
+		return o != r && o.place == r.place && !o.began.After(r.began) && !m.nobodys(o)
 	}) {
 		m.fault("remembers", "run %d is for #%d alone, and all that came before are errors that are nobody's", r.id, r.op.id)
 	}
