@@ -40,7 +40,7 @@ type pace struct {
 
 var (
 	virtualPace = pace{span: 12 * time.Second, ops: 60, fill: 4 * time.Second, hang: 6 * time.Second, stall: 90 * time.Second, slack: time.Millisecond / 2, bound: 30 * time.Second}
-	socketPace  = pace{span: 2 * time.Second, ops: 40, fill: time.Second, hang: 1500 * time.Millisecond, stall: 2 * time.Second, slack: 100 * time.Millisecond, bound: 30 * time.Second}
+	socketPace  = pace{span: 2 * time.Second, ops: 40, fill: time.Second, hang: 1500 * time.Millisecond, stall: 1500 * time.Millisecond, slack: 100 * time.Millisecond, bound: 30 * time.Second}
 )
 
 // A place is what a URL without its query names.

@@ -25,7 +25,7 @@ import (
 // has real ones, and with them what really runs side by side.
 
 const (
-	modelSeeds  = 120
+	modelSeeds  = 80
 	socketSeeds = 8
 	socketWidth = 8 // at once: their clients mostly sleep
 )
