@@ -115,6 +115,7 @@ type outer struct {
 
 	lateControl string // set when the header is written, as sessions do
 	lateCookie  bool   // the same
+	lateVary    string // the same
 }
 
 func (o *op) String() string {
@@ -338,11 +339,13 @@ func (h *plan) drawWho(d dice, o *op) {
 	o.outer.cookie = d.one(10)
 	o.outer.vary = pick(d, "", "", "", "", "X-Session")
 	if o.who.session = pick(d, "", "", "carol", "dave"); o.who.session != "" {
-		switch said := pick(d, "private", "no-store"); d.IntN(3) {
+		switch said := pick(d, "private", "no-store"); d.IntN(4) {
 		case 0:
 			o.outer.control = said
 		case 1:
 			o.outer.lateControl = said
+		case 2:
+			o.outer.lateVary = "X-Session"
 		default:
 			o.outer.vary = "X-Session"
 		}

@@ -134,7 +134,7 @@ func (m *world) tells(r *run) bool {
 	switch {
 	case r.status == 0 || r.status == http.StatusNotModified || r.op.asks != "":
 		return false // it may have been for that client alone, or had another after it
-	case r.op.outer.lateControl != "" || r.op.outer.lateCookie:
+	case r.op.outer.lateControl != "" || r.op.outer.lateCookie || r.op.outer.lateVary != "":
 		return false
 	case s.flushFirst, s.bad(), large && s.declares != "", took > m.plan.policy.FillTimeout:
 		return false

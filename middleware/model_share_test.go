@@ -85,17 +85,21 @@ func (c *checker) forbids(r *run, confirmed bool) string {
 			return "another " + name + " in the key"
 		}
 	}
-	for _, name := range append(slices.Clone(s.vary), r.op.outer.vary) {
+	outer := r.op.outer
+	late := (outer.lateControl != "" || outer.lateCookie || outer.lateVary != "") && c.saidLate(r)
+	if !late {
+		outer.lateVary = ""
+	}
+	for _, name := range append(slices.Clone(s.vary), outer.vary, outer.lateVary) {
 		if name == "*" || name != "" && r.op.who.field(name) != q.who.field(name) {
 			return "Vary: " + name
 		}
 	}
-	said, outer := s.control.String(), r.op.outer
-	late := (outer.lateControl != "" || outer.lateCookie) && c.saidLate(r)
+	said := s.control.String()
 	switch {
 	case outer.control != "" && (said == "" || !s.sets):
 		return outer.control + " by the outside"
-	case late:
+	case late && (outer.lateControl != "" || outer.lateCookie):
 		return fmt.Sprintf("%s, cookie %v by the outside when the header was written", outer.lateControl, outer.lateCookie)
 	case s.control.private, s.control.noStore:
 		return said

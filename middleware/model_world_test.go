@@ -234,6 +234,9 @@ func (o *outer) say(h http.Header, own string) {
 	if o.lateCookie {
 		h.Add("Set-Cookie", "late="+own)
 	}
+	if o.lateVary != "" {
+		h.Add("Vary", o.lateVary)
+	}
 	if o.lateControl != "" {
 		h.Set("Cache-Control", o.lateControl)
 	}
