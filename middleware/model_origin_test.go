@@ -307,7 +307,7 @@ func (o *originWriter) body() {
 func (o *originWriter) tooLate() {
 	<-o.run.returns
 	for range 3 {
-		time.Sleep(o.plan.pace.slack / 10)
+		time.Sleep(o.plan.pace.slack) // the run is not over yet when it is told so
 		if _, err := o.w.Write([]byte("written after the return")); err == nil {
 			o.fault("late write", "run %d has returned, and is told that what it writes is sent", o.run.id)
 		}
