@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -21,6 +22,9 @@ type rep struct {
 	who     who
 	total   int
 	runs    []*run // that send it; guarded by world.mu
+
+	made sync.Once
+	text string
 }
 
 // lineBytes is the length of a line of a body. Each says what it is part of,
@@ -29,7 +33,7 @@ const lineBytes = 160
 
 // repFor returns what a run sends. The caller holds world.mu.
 func (m *world) repFor(run *run) *rep {
-	r := rep{place: run.place, version: run.version, query: run.query, who: run.who, total: m.plan.total(run.place, run.version)}
+	r := &rep{place: run.place, version: run.version, query: run.query, who: run.who, total: m.plan.total(run.place, run.version)}
 	if m.plan.calm { // this origin is of one mind, and says by what it tells clients apart
 		r.who = who{}
 		if len(m.plan.places[run.place].vary) > 0 {
@@ -45,13 +49,13 @@ func (m *world) repFor(run *run) *rep {
 		}
 	}
 	r.id, r.runs = len(m.reps), append(r.runs, run)
-	m.reps = append(m.reps, &r)
-	return &r
+	m.reps = append(m.reps, r)
+	return r
 }
 
 // total is the length of all representations of one version.
 func (h *plan) total(place int, version int64) int {
-	sizes := []int{0, 50, lineBytes, 1000, 1000, 3000, 3000, bodyLimit, 6000, 20_000}
+	sizes := []int{0, 50, lineBytes, 1000, 1000, 3000, 3000, bodyLimit, 6000, 20_000, 100_000}
 	if h.calm {
 		sizes = sizes[:8]
 	}
@@ -59,6 +63,11 @@ func (h *plan) total(place int, version int64) int {
 }
 
 func (r *rep) body() string {
+	r.made.Do(func() { r.text = r.make() })
+	return r.text
+}
+
+func (r *rep) make() string {
 	var b strings.Builder
 	for n := 0; b.Len() < r.total; n++ {
 		line := fmt.Sprintf("rep=%d line=%d of=%d version=%d %v ", r.id, n, r.total, r.version, r.who)

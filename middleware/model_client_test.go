@@ -83,7 +83,9 @@ func (m *world) ask(o *op) {
 	}
 	if o.do == http.MethodPost && a.status >= 200 && a.status < 400 {
 		run, _ := strconv.Atoi(a.header.Get("X-Run"))
-		m.raise(t, m.runs[run].version, false)
+		for _, t := range m.plan.targets(o.place, o.query) {
+			m.raise(t, m.runs[run].version, false)
+		}
 	}
 	m.tell("#%d got %d, %d bytes, error %v, run %s, rep %s (%s)", o.id, a.status, len(a.body), a.err, a.header.Get("X-Run"), a.header.Get("X-Rep"), a.header["Cache-Status"])
 }
@@ -156,6 +158,9 @@ func (a *answer) read(resp *http.Response) {
 		}
 	}
 }
+
+// collapsed reports whether an answer came from the run for another request.
+func (a *answer) collapsed() bool { return strings.HasSuffix(a.cacheStatus(), "; collapsed") }
 
 // fallback reports whether an answer from the store was given in place of that
 // of a run.

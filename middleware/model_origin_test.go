@@ -25,17 +25,18 @@ type run struct {
 	script script
 	place  int
 
+	direct  bool  // of a Handler: it writes to its client, and nobody else can have that
 	version int64 // of the place, when it began
 	rep     *rep  // what it sends, or would if it were not HEAD or a 304
 	status  int   // sent, 0 = none
 
 	began, header, ended time.Time // guarded by world.mu
+	large                time.Time // guarded by world.mu; when it had written more than is kept
 	returns              chan struct{}
 
 	// How it ended otherwise than by its script; guarded by world.mu.
 	late  bool // its context was over its deadline, or the cache was closed
 	whole bool // all of it was written
-	left  bool // its context was cancelled
 }
 
 // A script is what the origin does in a run.
@@ -44,7 +45,6 @@ type script struct {
 	control control
 	sets    bool // Cache-Control in place of what was set outside
 	vary    []string
-	nvs     bool // No-Vary-Search: params=("utm")
 
 	cookie, interim, trailer, flushes, flushFirst bool
 
@@ -57,8 +57,11 @@ type script struct {
 	writes   bool          // after it has returned
 }
 
-// bad reports whether the run of a script ends badly by itself.
-func (s *script) bad() bool { return s.end != "" || s.declares == "wrong" }
+// bad reports whether a run of the script ends badly by itself. One that hangs
+// over its body does not: it goes on as long as it is read.
+func (s *script) bad() bool {
+	return s.declares == "wrong" || s.end != "" && (s.end != "hang" || s.cutAt < 0)
+}
 
 func (h *plan) scriptFor(o *op, n int, method string) script {
 	d, p := diceOf(h.seed, o.id, n, 7), h.places[o.place]
@@ -69,12 +72,16 @@ func (h *plan) scriptFor(o *op, n int, method string) script {
 	}
 	s.flushes = d.one(3)
 	s.heeds = pick(d, "silent", "abort", "error", "")
+	s.writes = method == http.MethodGet && d.one(4)
 	if p.script == "calm" {
-		s.writes = method == http.MethodGet && !h.outbound && len(p.vary) == 0 && looksFor(lateWrites) && d.one(4)
 		return s
 	}
-	s.interim, s.cookie, s.nvs = d.one(5) && (!h.outbound || looksFor(interimRace)), d.one(12), d.one(4)
-	if p.script == "plain" {
+	s.interim, s.cookie = d.one(5), d.one(12)
+	switch p.script {
+	case "plain":
+		return s
+	case "failing":
+		s.status, s.control, s.cookie = pick(d, 500, 503, 503, 200), control{}, false
 		return s
 	}
 	s.status = pick(d, 200, 200, 200, 200, 200, 200, 203, 204, 301, 404, 410, 500, 503)
@@ -98,6 +105,11 @@ func (h *plan) scriptFor(o *op, n int, method string) script {
 func (m *world) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	run := m.begin(r)
 	defer m.over(run)
+	// Of what the cache gives to its own runs, this name is all that can be seen.
+	run.direct = !strings.Contains(fmt.Sprintf("%T", w), ".Recorder[")
+	if !run.direct {
+		m.timeless(r)
+	}
 	if r.Method == http.MethodPost {
 		m.modify(w, run)
 		return
@@ -215,9 +227,6 @@ func (o *originWriter) fields(h http.Header) bool {
 	for _, name := range s.vary {
 		h.Add("Vary", name)
 	}
-	if s.nvs {
-		h.Set("No-Vary-Search", `params=("utm")`)
-	}
 	if s.cookie {
 		h.Add("Set-Cookie", "of="+o.mark())
 	}
@@ -274,21 +283,34 @@ func (o *originWriter) body() {
 		if s.flushes && n%3 == 0 {
 			_ = rc.Flush()
 		}
-		n++
+		if n++; n == bodyLimit/lineBytes+1 {
+			o.mu.Lock()
+			o.run.large = time.Now()
+			o.mu.Unlock()
+		}
 	}
 	o.mu.Lock()
-	o.run.whole = s.declares != "wrong" && (!s.trailer || o.plan.outbound)
+	// HTTP/1 has trailers only where the server does not know the length.
+	known := s.declares == "right" || !(s.flushes && o.run.rep.total > 0) && !(s.flushFirst && o.run.status == http.StatusOK) && o.run.rep.total < 2048
+	o.run.whole = s.declares != "wrong" && (!s.trailer || o.plan.outbound && !o.plan.http2 && known)
 	o.mu.Unlock()
 	if s.trailer {
 		o.w.Header().Set(http.TrailerPrefix+"X-Trail", o.mark())
 	}
-	if s.writes {
-		go func() {
-			<-o.run.returns
-			_, _ = o.w.Write([]byte("written after the return"))
-			time.Sleep(time.Millisecond)
-			_, _ = o.w.Write([]byte("and later"))
-		}()
+	if s.writes && !o.run.direct {
+		go o.tooLate()
+	}
+}
+
+// tooLate writes when the run is over, and goes on for a while: others may
+// still be reading.
+func (o *originWriter) tooLate() {
+	<-o.run.returns
+	for range 3 {
+		time.Sleep(o.plan.pace.slack) // the run is not over yet when it is told so
+		if _, err := o.w.Write([]byte("written after the return")); err == nil {
+			o.fault("late write", "run %d has returned, and is told that what it writes is sent", o.run.id)
+		}
 	}
 }
 
@@ -330,7 +352,7 @@ func (o *originWriter) gone(err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	late := errors.Is(err, context.DeadlineExceeded) || errors.Is(o.r.Context().Err(), context.DeadlineExceeded) || !o.closed.IsZero()
-	o.run.late, o.run.left = o.run.late || late, o.run.left || !late
+	o.run.late = o.run.late || late
 	o.tell("run %d is told: %v", o.run.id, err)
 }
 
@@ -343,6 +365,9 @@ func (o *originWriter) fail() bool {
 		panic("the origin panicked")
 	case "goexit":
 		runtime.Goexit()
+	}
+	if o.run.status != 0 && o.plan.outbound {
+		_ = http.NewResponseController(o.w).Flush() // else the header waits in a server's buffer
 	}
 	return o.wait(o.plan.pace.hang)
 }

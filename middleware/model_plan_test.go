@@ -39,8 +39,8 @@ type pace struct {
 }
 
 var (
-	virtualPace = pace{span: 12 * time.Second, ops: 60, fill: 4 * time.Second, hang: 6 * time.Second, stall: 90 * time.Second, slack: time.Millisecond / 2, bound: 45 * time.Second}
-	socketPace  = pace{span: 3 * time.Second, ops: 60, fill: time.Second, hang: 1500 * time.Millisecond, stall: 2 * time.Second, slack: 100 * time.Millisecond, bound: 30 * time.Second}
+	virtualPace = pace{span: 12 * time.Second, ops: 60, fill: 4 * time.Second, hang: 6 * time.Second, stall: 90 * time.Second, slack: time.Millisecond / 2, bound: 30 * time.Second}
+	socketPace  = pace{span: 2 * time.Second, ops: 40, fill: time.Second, hang: 1500 * time.Millisecond, stall: 1500 * time.Millisecond, slack: 100 * time.Millisecond, bound: 30 * time.Second}
 )
 
 // A place is what a URL without its query names.
@@ -49,7 +49,7 @@ type place struct {
 	validator       string // "strong", "weak", "date" or ""
 	control         control
 	vary            []string
-	script          string // what its runs are like: "plain" or "wild"
+	script          string // what its runs are like: "calm", "plain", "wild" or "failing"
 }
 
 // who are the request fields by which an origin may tell clients apart.
@@ -99,6 +99,8 @@ type op struct {
 	pause    time.Duration // between reads
 	stallAt  int           // bytes after which it stops reading, 0 = never
 
+	spelled int // how a removal writes the URL
+
 	outer outer
 }
 
@@ -109,7 +111,11 @@ type outer struct {
 	vary    string
 	early   bool // a field of this client's before the handler
 	late    bool // and one when the header is written
-	edits   bool // changes a value in place then
+	edits   bool // changes values in place then
+
+	lateControl string // set when the header is written, as sessions do
+	lateCookie  bool   // the same
+	lateVary    string // the same
 }
 
 func (o *op) String() string {
@@ -118,7 +124,7 @@ func (o *op) String() string {
 		return fmt.Sprintf("#%d %v %s soft=%v", o.id, o.at, o.do, o.soft)
 	case "GET", "HEAD", "POST":
 	default:
-		return fmt.Sprintf("#%d %v %s place %d%s soft=%v", o.id, o.at, o.do, o.place, o.query, o.soft)
+		return fmt.Sprintf("#%d %v %s place %d%s soft=%v spelled %d", o.id, o.at, o.do, o.place, o.query, o.soft, o.spelled)
 	}
 	s := fmt.Sprintf("#%d %v %s place %d%s", o.id, o.at, o.do, o.place, o.query)
 	if o.who != (who{}) {
@@ -259,7 +265,7 @@ func (h *plan) drawPlace(d dice, i int) place {
 	p := place{
 		host: pick(d, "a.example", "b.example"), path: fmt.Sprintf("/%s/%d", pick(d, "p", "q"), i),
 		tag: fmt.Sprintf("t%d", i%2), validator: pick(d, "strong", "strong", "weak", "date", ""),
-		control: d.control(), vary: d.vary(), script: pick(d, "plain", "wild", "wild"),
+		control: d.control(), vary: d.vary(), script: pick(d, "plain", "wild", "wild", "failing"),
 	}
 	if h.calm {
 		p.control = control{public: true, maxAge: 2 + d.IntN(2)}
@@ -280,7 +286,7 @@ func (h *plan) drawOp(d dice, id int) op {
 	o.query = pick(d, "", "", "", "", "?utm=1", "?utm=2")
 	if o.do == "purge" {
 		o.do = pick(d, "purge-url", "purge-url", "purge-tag", "purge-prefix", "flush")
-		o.soft = d.one(3)
+		o.soft, o.spelled = d.one(3), d.IntN(spellings)
 		return o
 	}
 	h.drawWho(d, &o)
@@ -320,7 +326,7 @@ func (h *plan) drawWho(d dice, o *op) {
 		o.cond = pick(d, "", "", "", "", "last", "last", "bogus")
 	}
 	if !h.outbound {
-		o.outer = outer{early: d.one(3), late: d.one(3), edits: d.one(4) && looksFor(editsInPlace)}
+		o.outer = outer{early: d.one(3), late: d.one(3), edits: d.one(4)}
 	}
 	if h.calm {
 		return
@@ -333,11 +339,18 @@ func (h *plan) drawWho(d dice, o *op) {
 	o.outer.cookie = d.one(10)
 	o.outer.vary = pick(d, "", "", "", "", "X-Session")
 	if o.who.session = pick(d, "", "", "carol", "dave"); o.who.session != "" {
-		o.outer.control = pick(d, "private", "no-store", "")
-		if o.outer.control == "" {
+		switch said := pick(d, "private", "no-store"); d.IntN(4) {
+		case 0:
+			o.outer.control = said
+		case 1:
+			o.outer.lateControl = said
+		case 2:
+			o.outer.lateVary = "X-Session"
+		default:
 			o.outer.vary = "X-Session"
 		}
 	}
+	o.outer.lateCookie = d.one(10)
 }
 
 // drawClient draws what becomes of a client.
@@ -354,6 +367,41 @@ func (h *plan) drawClient(d dice, o *op) {
 			o.deadline, o.says504 = time.Millisecond+d.upTo(time.Second), d.one(2)
 		}
 	}
+}
+
+// mixes reports whether the key has nothing of the query.
+func (h *plan) mixes() bool { return len(h.policy.Query.Ignore) > 0 }
+
+// targets returns what shares its key with a query of a place.
+func (h *plan) targets(place int, query string) []target {
+	if !h.mixes() {
+		return []target{{place, query}}
+	}
+	all := make([]target, len(queries))
+	for i, q := range queries {
+		all[i] = target{place, q}
+	}
+	return all
+}
+
+var queries = []string{"", "?utm=1", "?utm=2"}
+
+// spellings is how many ways there are to write a URL.
+const spellings = 5
+
+// spell writes a URL in one of the ways that mean the same.
+func spell(n int, host, path, query string) string {
+	switch n {
+	case 1:
+		return "https://" + host + path + query
+	case 2:
+		return "HTTP://" + strings.ToUpper(host) + ":80" + path + query
+	case 3:
+		return "https://" + host + ":443/%7" + fmt.Sprint(path[1]-'p') + path[2:] + strings.Replace(query, "t", "%74", 1)
+	case 4:
+		return "http://" + host + ":" + path + query
+	}
+	return "http://" + host + path + query
 }
 
 // sorted returns the ops in the order in which they happen.

@@ -24,55 +24,10 @@ import (
 // TestModel has a clock of its own and a network in memory; TestModelSockets
 // has real ones, and with them what really runs side by side.
 
-// A knownFault names a kind of fault.
-type knownFault string
-
 const (
-	cutByTimeout    knownFault = "cut by timeout"
-	lateWrites      knownFault = "late writes"
-	editsInPlace    knownFault = "edits in place"
-	eofOfResume     knownFault = "eof of resume"
-	bodyOf304       knownFault = "body of 304"
-	headOfNothing   knownFault = "head of nothing"
-	ageOfBody       knownFault = "age of body"
-	joinsTooLarge   knownFault = "joins too large"
-	interimRace     knownFault = "interim race"
-	softTimeout     knownFault = "soft timeout"
-	sweptVariants   knownFault = "swept variants"
-	outsideOnUpdate knownFault = "outside on update"
-	interimOfResume knownFault = "interim of resume"
-)
-
-// known are the kinds of faults that there are today. The model looks for one
-// once it is on here, or named in FRESHET_KNOWN ("all", or separated by commas).
-var known = map[knownFault]struct {
-	on  bool
-	why string
-}{
-	cutByTimeout:    {false, "what a handler has written when it returns at FillTimeout, at a deadline of its server or at Close passes for the whole, also nothing at all"},
-	lateWrites:      {false, "what a handler writes after it has returned is taken for a part of its response"},
-	editsInPlace:    {false, "middleware outside that edits a value in place, on a hit, edits what is stored"},
-	eofOfResume:     {false, "the rest of a body too large to share, fetched by a Transport whose base fails with io.EOF, ends as if it were whole"},
-	bodyOf304:       {false, "a 304 of the cache's own to the caller of a Transport that began the run has the body of a response that turns out too large to share"},
-	headOfNothing:   {false, "a HEAD whose response has no validator makes what is stored fresh again, even after a soft purge; by a Transport also one whose base fails"},
-	ageOfBody:       {false, "a lifetime begins when the body has ended, however long that took after the header"},
-	joinsTooLarge:   {false, "a response that has become too large to share is joined by others for as long as the one client that has it reads it, and they are cut"},
-	interimRace:     {false, "an interim response that comes when the round trip of a Transport's run has just ended writes to a header in use, and may crash the process"},
-	softTimeout:     {false, "a client whose stale response is removed while it waits gets a 503 at SoftTimeout, though its run goes well"},
-	sweptVariants:   {false, "where the list of a key's variants has expired and is swept while a run is under way, what that brings is not stored"},
-	outsideOnUpdate: {false, "what is said outside does not restrict what a 304 or a HEAD updates: the stored Cache-Control stands in its place, and its Vary is forgotten"},
-	interimOfResume: {false, "interim responses to the run for the rest of a body too large to share are told to the caller, though the run is asked as another caller's was"},
-}
-
-func looksFor(k knownFault) bool {
-	named := os.Getenv("FRESHET_KNOWN")
-	return known[k].on || named == "all" || strings.Contains(","+named+",", ","+string(k)+",")
-}
-
-const (
-	modelSeeds  = 300
-	socketSeeds = 12
-	socketWidth = 12 // at once: their clients mostly sleep
+	modelSeeds  = 80
+	socketSeeds = 8
+	socketWidth = 8 // at once: their clients mostly sleep
 )
 
 func TestModel(t *testing.T) {

@@ -45,6 +45,7 @@ type world struct {
 	// No older version may be served, or served as fresh, to who comes now.
 	hard, soft map[target]int64
 	raised     []raise // of hard, in the order of time
+	softened   []raise // of soft
 }
 
 // A raise is when a version became the oldest that may be served.
@@ -133,7 +134,12 @@ func newWorld(h *plan, n network) (m *world, end func(), err error) {
 	if h.outbound {
 		m.rt = m.counted(cache.Transport(h.policy, tripper(func(r *http.Request) (*http.Response, error) {
 			m.fetched.Add(1)
-			return tr.RoundTrip(r)
+			m.timeless(r)
+			resp, err := tr.RoundTrip(r)
+			if err == nil {
+				m.came(resp.Header)
+			}
+			return resp, err
 		})))
 	}
 	return m, func() {
@@ -161,6 +167,23 @@ func (m *world) counted(rt http.RoundTripper) http.RoundTripper {
 		m.served.Add(1)
 		return rt.RoundTrip(r)
 	})
+}
+
+// timeless checks the context of a run, which goes on as long as it is read.
+func (m *world) timeless(r *http.Request) {
+	if at, ok := r.Context().Deadline(); ok {
+		m.fault("deadline", "the context of the run for #%s says that it ends at %v", r.Header.Get("X-Op"), m.since(at))
+	}
+}
+
+// came notes when the header of a run has come to a Transport: the origin's server
+// may have kept it back for a while.
+func (m *world) came(h http.Header) {
+	if id, err := strconv.Atoi(h.Get("X-Run")); err == nil {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.runs[id].header = time.Now()
+	}
 }
 
 type sessionKey struct{}
@@ -197,19 +220,31 @@ func (m *world) outside(next http.Handler) http.Handler {
 		if o.outer.early {
 			h.Set("X-Outer-Early", own)
 		}
-		if o.outer.late || o.outer.edits {
-			w = &lateWriter{ResponseWriter: w, do: func(h http.Header) {
-				if o.outer.late {
-					h.Set("X-Outer-Late", own)
-				}
-				if lines := h["Surrogate-Key"]; o.outer.edits && len(lines) > 0 {
-					lines[0] = "edited by " + own
-				}
-			}}
-		}
+		w = &lateWriter{ResponseWriter: w, do: func(h http.Header) { o.outer.say(h, own) }}
 		m.served.Add(1)
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// say does what is done when the header of the answer is written.
+func (o *outer) say(h http.Header, own string) {
+	if o.late {
+		h.Set("X-Outer-Late", own)
+	}
+	if o.lateCookie {
+		h.Add("Set-Cookie", "late="+own)
+	}
+	if o.lateVary != "" {
+		h.Add("Vary", o.lateVary)
+	}
+	if o.lateControl != "" {
+		h.Set("Cache-Control", o.lateControl)
+	}
+	for _, name := range []string{"Surrogate-Key", "Content-Type"} {
+		if lines := h[name]; o.edits && len(lines) > 0 {
+			lines[0] = "edited by " + own
+		}
+	}
 }
 
 // A lateWriter does something to a header before it is written.
@@ -365,8 +400,8 @@ func (m *world) remove(o *op) {
 			continue
 		}
 		m.versions[i]++
-		for _, q := range []string{"", "?utm=1", "?utm=2"} {
-			if o.do != "purge-url" || q == o.query {
+		for _, q := range queries {
+			if o.do != "purge-url" || q == o.query || m.plan.mixes() {
 				floors[target{i, q}] = m.versions[i]
 			}
 		}
@@ -376,11 +411,11 @@ func (m *world) remove(o *op) {
 	var err error
 	switch o.do {
 	case "purge-url":
-		err = m.cache.PurgeURL("http://"+p.host+p.path+o.query, mode)
+		err = m.cache.PurgeURL(spell(o.spelled, p.host, p.path, o.query), mode)
 	case "purge-tag":
 		err = m.cache.PurgeTag(p.tag, mode)
 	case "purge-prefix":
-		err = m.cache.PurgePrefix("http://"+p.host+p.path[:3], mode)
+		err = m.cache.PurgePrefix(spell(o.spelled, p.host, p.path[:3], ""), mode)
 	default:
 		err = m.cache.Flush(mode)
 	}
@@ -399,6 +434,7 @@ func (m *world) remove(o *op) {
 func (m *world) raise(t target, v int64, soft bool) {
 	if soft {
 		m.soft[t] = max(m.soft[t], v)
+		m.softened = append(m.softened, raise{t, v, time.Now()})
 	} else {
 		m.hard[t] = max(m.hard[t], v)
 		m.raised = append(m.raised, raise{t, v, time.Now()})
