@@ -123,6 +123,8 @@ func TestWordsSaidAtTheHeaderCount(t *testing.T) {
 		"a cookie":            func(h http.Header, user string) { h.Add("Set-Cookie", "session="+user) },
 		"no-store":            func(h http.Header, _ string) { h.Set("Cache-Control", "no-store") },
 		"private":             func(h http.Header, _ string) { h.Add("Cache-Control", "private") },
+		"no-store to a CDN":   func(h http.Header, _ string) { h.Set("Cdn-Cache-Control", "no-store") },
+		"that it varies by *": func(h http.Header, _ string) { h.Add("Vary", "*") },
 		"private, to a field": func(h http.Header, _ string) { h.Set("Cache-Control", `private="X-User", private`) },
 	} {
 		for _, method := range []string{"GET", "HEAD"} {

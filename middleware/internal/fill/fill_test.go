@@ -85,6 +85,8 @@ func (p *probe) reader(t *testing.T, w http.ResponseWriter, leader bool) *Reader
 	}
 	if leader {
 		rd.Enter()
+	} else if !p.Join(rd, func(Head, string) bool { return true }) {
+		t.Error("not joined")
 	}
 	return rd
 }
@@ -115,7 +117,7 @@ func TestStatesGrowAndTheLastRefuseWrites(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			p := newProbe(t, shared, 1<<10)
 			r := p.recorder()
-			if p.State() != Waiting || !p.Joinable(nil) {
+			if p.State() != Waiting || !p.Join(nil, nil) {
 				t.Error("not waiting")
 			}
 			row.do(p, r)

@@ -2,6 +2,7 @@ package stored
 
 import (
 	"net/http"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -28,43 +29,69 @@ func TestApplyModes(t *testing.T) {
 		{"remove", []string{"theirs"}, Field{Name: "X", Mode: Remove}, nil},
 		{"remove, absent", nil, Field{Name: "X", Mode: Remove}, nil},
 	} {
-		t.Run(row.name, func(t *testing.T) {
-			h := make(http.Header)
-			theirs := append(make([]string, 0, 8), row.before...)
-			if row.before != nil {
-				h[row.field.Name] = theirs
-			}
-			kept := slices.Clone(row.field.Values)
-			more := Apply(h, []Field{row.field}, 3)
-			got, there := h[row.field.Name]
-			if !slices.Equal(got, row.want) || there != (row.want != nil) {
-				t.Errorf("%q, want %q", got, row.want)
-			}
-			if len(more) != 3 {
-				t.Errorf("%d more, want 3", len(more))
-			}
-			// What the client does with it reaches nobody.
-			got = append(got, "appended")
-			for i := range got {
-				got[i] = "edited"
-			}
-			more[0] = "edited"
-			if !slices.Equal(row.field.Values, kept) || slices.Contains(theirs[:cap(theirs)], "appended") {
-				t.Errorf("stored are %q, and what was outside is %q", row.field.Values, theirs[:cap(theirs)])
-			}
-		})
+		for name, apply := range map[string]func(h http.Header, f Field){
+			"Apply": func(h http.Header, f Field) { Apply(h, []Field{f}) },
+			"Header": func(h http.Header, f Field) {
+				var r Response
+				r.Make(&Draft{Status: 200, Fields: []Field{f}}, nil, time.Now())
+				r.Header(h, true, "7", "freshet; hit")
+				if h.Get("Age") != "7" || h.Get("Cache-Status") != "freshet; hit" {
+					t.Errorf("%s: %q", row.name, h)
+				}
+			},
+		} {
+			t.Run(row.name+" by "+name, func(t *testing.T) {
+				h := make(http.Header)
+				theirs := append(make([]string, 0, 8), row.before...)
+				if row.before != nil {
+					h[row.field.Name] = theirs
+				}
+				kept := slices.Clone(row.field.Values)
+				apply(h, row.field)
+				got, there := h[row.field.Name]
+				if !slices.Equal(got, row.want) || there != (row.want != nil) {
+					t.Errorf("%q, want %q", got, row.want)
+				}
+				// What the client does with it reaches nobody.
+				got = append(got, "appended")
+				for i := range got {
+					got[i] = "edited"
+				}
+				if !slices.Equal(row.field.Values, kept) || row.field.Mode != Default && slices.Contains(theirs[:cap(theirs)], "appended") {
+					t.Errorf("stored are %q, and what was outside is %q", row.field.Values, theirs[:cap(theirs)])
+				}
+			})
+		}
 	}
 }
 
 // Values of one field do not run into those of the next, nor into what comes
-// after them.
-func TestApplyClips(t *testing.T) {
-	h := make(http.Header)
-	more := Apply(h, []Field{{"A", []string{"1"}, Set}, {"B", []string{"2", "3"}, Set}}, 1)
-	h["A"] = append(h["A"], "x")
-	h["B"] = append(h["B"], "y")
-	if h["B"][0] != "2" || more[0] != "" {
-		t.Errorf("%q %q", h, more)
+// after them, and one client's are not another's.
+func TestHeaderValuesAreApart(t *testing.T) {
+	var r Response
+	draft := Draft{Status: 200, Fields: []Field{{"A", []string{"1"}, Set}, {"B", []string{"2", "3"}, Add}}, Upstream: []string{"up; hit"}, Unsized: true}
+	r.Make(&draft, []byte("body"), time.Now())
+	for range 2 {
+		for _, content := range []bool{true, false} {
+			h := make(http.Header)
+			r.Header(h, content, "7", "freshet; hit")
+			want := http.Header{"A": {"1"}, "B": {"2", "3"}, "Age": {"7"}, "Cache-Status": {"up; hit", "freshet; hit"}}
+			if content {
+				want["Content-Length"] = []string{"4"}
+			}
+			if !reflect.DeepEqual(h, want) {
+				t.Errorf("content %v: %q, want %q", content, h, want)
+			}
+			for name := range h { // none of them reaches another
+				h[name] = append(h[name], name)
+				h[name][0] = name
+			}
+			for name, values := range h {
+				if len(values) != len(want[name])+1 || values[0] != name || values[len(values)-1] != name {
+					t.Errorf("%s is %q", name, values)
+				}
+			}
+		}
 	}
 }
 
@@ -97,9 +124,11 @@ func TestMakeResponse(t *testing.T) {
 				}
 			}
 		}
-		for _, f := range r.Metadata() {
-			if DescribesContent(f.Name) {
-				t.Errorf("%s: a 304 has %s", row.name, f.Name)
+		notModified := make(http.Header)
+		r.Header(notModified, false, "0", "")
+		for name := range notModified {
+			if DescribesContent(name) {
+				t.Errorf("%s: a 304 has %s", row.name, name)
 			}
 		}
 		if !slices.EqualFunc(row.draft.Fields, kept, func(a, b Field) bool { return a.Name == b.Name }) {
