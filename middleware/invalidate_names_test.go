@@ -60,6 +60,7 @@ var spellings = []struct {
 	{"hex digits in the query", spelling{"/?q=caf%C3%A9", "a.example"}, spelling{"/?q=caf%c3%a9", "a.example"}, true},
 	{"a letter in the query", spelling{"/?%71=1", "a.example"}, spelling{"/?q=1", "a.example"}, true},
 	{"an encoded slash, spelled differently", spelling{"/a%2Fb", "a.example"}, spelling{"/a%2fb", "a.example"}, true},
+	{"an encoded slash beside a brace", spelling{"/a%2Fb{c}", "a.example"}, spelling{"/a%2fb{c}", "a.example"}, true},
 	{"the whole URL", spelling{"http://a.example/x", "a.example"}, spelling{"/x", "a.example"}, true},
 	{"the whole URL, in capitals", spelling{"HTTP://A.EXAMPLE:80/x", "A.EXAMPLE:80"}, spelling{"/x", "a.example"}, true},
 

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -13,14 +14,16 @@ import (
 // A deadWriter is of a client that does not read: a write ends when a deadline
 // has passed.
 type deadWriter struct {
-	h    http.Header
-	once sync.Once
-	cut  chan struct{}
+	h       http.Header
+	once    sync.Once
+	cut     chan struct{}
+	writing atomic.Bool
 }
 
 func (w *deadWriter) Header() http.Header { return w.h }
 func (w *deadWriter) WriteHeader(int)     {}
 func (w *deadWriter) Write([]byte) (int, error) {
+	w.writing.Store(true)
 	<-w.cut
 	return 0, net.ErrClosed
 }
@@ -59,7 +62,13 @@ func TestClientsThatDoNotReadPinAShareOfTheBudget(t *testing.T) {
 				wg.Go(func() {
 					_ = raised(func() { h.ServeHTTP(w, httptest.NewRequest("GET", target, nil)) })
 				})
-				time.Sleep(5 * time.Millisecond) // a real clock, since nothing tells that a goroutine is blocked in a write
+				// A real clock, since nothing tells that a goroutine is blocked in a write.
+				for range 1000 {
+					time.Sleep(time.Millisecond)
+					if s := c.Stats(); w.writing.Load() && s.WindowBytes < budget/8 && s.Entries+int64(s.Evictions+s.Refusals) > int64(i) {
+						break
+					}
+				}
 				if from == "store" {
 					get(h, fmt.Sprint("/other", i))
 				}

@@ -154,7 +154,8 @@ func (r *run) ruleFor(v *verdict, times engine.Times, made *rule) *rule {
 	c := r.cache
 	e := c.store.Peek(r.hash, lookup{key: r.key})
 	var known *rule
-	horizon := times.Horizon()
+	// A run under it may be under way when the response has expired.
+	horizon := times.Horizon().Add(r.policy.FillTimeout)
 	switch {
 	case e == nil:
 	case e.Value.rule != nil:

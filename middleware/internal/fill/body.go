@@ -13,7 +13,7 @@ const (
 	streamed = 32 << 10
 
 	// stall is how long a reader may hold up the others of a body that is not
-	// kept.
+	// kept, and how long it may read nothing of what takes bytes of the budget.
 	stall = 5 * time.Second
 
 	// sample is what is kept of a body that nobody reads, to tell its type.
@@ -127,16 +127,21 @@ func (f *Fill[V]) slide(tooLarge bool) {
 }
 
 // room waits until a body that is not kept may grow, and returns by how much.
-// The fastest reader sets the pace; who holds it up for long is cut off. The
+// The fastest reader sets the pace; who holds it up for long is cut off, and so
+// is who does not read at all while other responses could have the bytes. The
 // caller holds mu, which is released meanwhile.
 func (f *Fill[V]) room() (int, error) {
 	timer := time.NewTimer(stall)
 	defer timer.Stop()
+	since := int64(-1) // what all had read when the timer was set
 	for {
 		if len(f.readers) == 0 {
 			return 0, ErrLeft
 		}
 		f.advance()
+		if since < 0 {
+			since = f.base
+		}
 		if n := max(f.reserved, streamed) - int64(len(f.body)); n > 0 {
 			return int(n), nil
 		}
@@ -145,7 +150,8 @@ func (f *Fill[V]) room() (int, error) {
 		case f.context.Err() != nil:
 			return 0, f.context.Err()
 		default:
-			f.cutSlowest()
+			f.cutSlowest(f.reserved > 0 && f.base == since)
+			since = -1
 			timer.Reset(stall)
 		}
 	}
@@ -174,9 +180,9 @@ func (f *Fill[V]) trim(n int) {
 	}
 }
 
-// cutSlowest cuts off the readers that are furthest behind, unless all are. The
-// caller holds mu.
-func (f *Fill[V]) cutSlowest() {
+// cutSlowest cuts off the readers that are furthest behind, unless all are and
+// may take their time. The caller holds mu, which is released meanwhile.
+func (f *Fill[V]) cutSlowest(all bool) {
 	least, most := int64(-1), int64(0)
 	for rd := range f.readers {
 		most = max(most, rd.at)
@@ -184,14 +190,14 @@ func (f *Fill[V]) cutSlowest() {
 			least = rd.at
 		}
 	}
-	if least == most {
+	if least == most && !all {
 		return // one client, which may take its time
 	}
+	var slowest []*Reader[V]
 	for rd := range f.readers {
 		if rd.at == least {
-			rd.cut = true
-			delete(f.readers, rd)
+			slowest = append(slowest, rd)
 		}
 	}
-	f.broadcast()
+	f.outside(func() { f.cutOff(slowest) })
 }

@@ -6,7 +6,9 @@ package fill
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -408,13 +410,24 @@ func (f *Fill[V]) Hold(done func()) {
 
 // Cut cuts off all who read the fill.
 func (f *Fill[V]) Cut() {
+	f.mu.Lock()
+	readers := slices.Collect(maps.Keys(f.readers))
+	f.mu.Unlock()
+	f.cutOff(readers)
+}
+
+// cutOff cuts off those of the readers that still read.
+func (f *Fill[V]) cutOff(readers []*Reader[V]) {
 	f.controlling.Lock() // nobody leaves meanwhile: the connection is still the client's
 	defer f.controlling.Unlock()
 	f.mu.Lock()
 	var writers []http.ResponseWriter
-	for rd := range f.readers {
-		rd.cut = true
-		writers = append(writers, rd.W)
+	for _, rd := range readers {
+		if _, ok := f.readers[rd]; ok {
+			delete(f.readers, rd)
+			rd.cut = true
+			writers = append(writers, rd.W)
+		}
 	}
 	f.broadcast()
 	f.mu.Unlock()

@@ -331,7 +331,7 @@ func (rd *Reader[V]) deliver(w http.ResponseWriter) Ending {
 			}
 			unflushed = true
 			continue
-		case f.state == Complete:
+		case f.state == Complete, f.bodyless && f.late:
 			f.mu.Unlock()
 			return Delivered
 		case f.state == Broken:

@@ -20,7 +20,7 @@ type Name struct {
 
 // NameOf returns the name of an absolute URL.
 func NameOf(u *url.URL) Name {
-	return Name{spellHost(u.Host), spellPath(u.EscapedPath()), spell(u.RawQuery, querySpecial)}
+	return Name{spellHost(u.Host), spellPath(escapedPath(u)), spell(u.RawQuery, querySpecial)}
 }
 
 // Under returns the name that responses have which are stored by these rules
@@ -38,8 +38,7 @@ func (k *Key) Names() []Name {
 	own := func(path string) Name { return Name{spellHost(k.Host), spellPath(path), query} }
 	switch {
 	case target == "":
-		u := url.URL{Path: k.Path, RawPath: rawPath}
-		return []Name{own(u.EscapedPath())}
+		return []Name{own(escapedPath(&url.URL{Path: k.Path, RawPath: rawPath}))}
 	case target[0] == '/':
 		return []Name{own(target)}
 	}
@@ -47,8 +46,8 @@ func (k *Key) Names() []Name {
 	if err != nil || u.Host == "" {
 		return []Name{own(target)}
 	}
-	there := Name{spellHost(u.Host), spellPath(u.EscapedPath()), query}
-	if named := own(u.EscapedPath()); named != there {
+	there := Name{spellHost(u.Host), spellPath(escapedPath(u)), query}
+	if named := own(escapedPath(u)); named != there {
 		return []Name{there, named}
 	}
 	return []Name{there}
@@ -142,6 +141,16 @@ func Prefix(u *url.URL) string {
 func (n Name) HasPrefix(prefix string) bool {
 	rest, ok := strings.CutPrefix(prefix, n.host)
 	return ok && strings.HasPrefix(spell(n.path, ""), rest)
+}
+
+// escapedPath returns the path of u as it was spelled. It is tempting to use
+// u.EscapedPath: where net/url would encode a character that was sent as it is,
+// that spells the decoded path anew, and an encoded slash becomes a slash.
+func escapedPath(u *url.URL) string {
+	if u.RawPath != "" {
+		return u.RawPath
+	}
+	return u.EscapedPath()
 }
 
 // spellHost returns an authority in small letters and without the ports that

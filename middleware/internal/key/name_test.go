@@ -57,6 +57,7 @@ func FuzzKeyIsFoundByItsName(f *testing.F) {
 	f.Add("a.example", "/x", "q=1")
 	f.Add("A.example:80", "/%70roducts", "%71=1&utm=2")
 	f.Add("a.example", "/a%2Fb", "")
+	f.Add("a", "/a%2Fb{c}", "")
 	f.Add("[::1]:443", "/caf%c3%a9", "a=1;b=2")
 	f.Add("a", "//x", "?")
 	seed := maphash.MakeSeed()
@@ -68,9 +69,6 @@ func FuzzKeyIsFoundByItsName(f *testing.F) {
 		u, err := url.ParseRequestURI(target)
 		if err != nil || !strings.HasPrefix(path, "/") || u.Host != "" || strings.ContainsAny(path, "?#") {
 			t.Skip()
-		}
-		if u.RawPath != "" && u.EscapedPath() != u.RawPath {
-			t.Skip("net/url spells it anew")
 		}
 		r := &http.Request{Method: "GET", Host: host, URL: u, RequestURI: target}
 		whole := *u
