@@ -44,7 +44,7 @@ soak: ## test random histories of the middleware, until one fails or SOAK=1h is 
 	FRESHET_SOAK=$${SOAK:-1h} go test -race -v -timeout 0 -run '^TestModel' ./middleware
 
 .PHONY: bench
-bench: ## run the benchmarks, and measure the budgets of docs/design.md
+bench: ## run the benchmarks, and measure the budgets of docs/measurements.md
 	go test -run '^$$' -bench . -benchmem ./benchmarks/...
 	go run ./benchmarks/ratios
 	go run ./benchmarks/budgets

@@ -116,6 +116,7 @@ type Policy struct {
 	// request with one of them, as to none with a Cookie or a client
 	// certificate, unless it is among Headers. Authorization counts in any case.
 	// Nil means [DefaultCredentials]; an empty list that is not nil means none.
+	// A response that says public or s-maxage itself is for those requests too.
 	Credentials []string
 
 	// Headers names request fields whose values are part of the key, beside
@@ -186,7 +187,9 @@ const (
 )
 
 // DefaultCredentials are the request fields that Policy.Credentials stands for
-// when it is nil.
+// when it is nil: Api-Key, Private-Token, Proxy-Authorization, X-Access-Token,
+// X-Amz-Security-Token, X-Api-Key, X-Auth-Token, X-Forwarded-User,
+// X-Session-Token and X-Vault-Token.
 func DefaultCredentials() []string {
 	return []string{
 		"Api-Key", "Private-Token", "Proxy-Authorization", "X-Access-Token", "X-Amz-Security-Token",

@@ -124,7 +124,10 @@ func (c *Cache) purgeable(method, raw string) (*url.URL, error) {
 	if err != nil {
 		return nil, fmt.Errorf("middleware: %s: %w", method, err)
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil {
+	if u.User != nil {
+		return nil, fmt.Errorf("middleware: %s: %q: a URL with user information is not a key", method, u.Redacted())
+	}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		return nil, fmt.Errorf("middleware: %s: %q: not an absolute http or https URL", method, raw)
 	}
 	if u.Path == "" {

@@ -183,6 +183,10 @@ func (s *Server) AdminHandler() http.Handler {
 // Cache returns the server's cache, which Serve and Close close.
 func (s *Server) Cache() *cachemw.Cache { return s.cache }
 
+// ReloadFailed counts a reload that has failed before there was a Config for
+// Reload: a file that cannot be read, or is no configuration.
+func (s *Server) ReloadFailed() { s.reloadFailures.Add(1) }
+
 // Reload puts the upstreams and routes of c in place of the ones before. No
 // request is dropped: those under way finish on the old routes. The cache
 // keeps what it holds. If c is not valid, Reload returns all its errors and

@@ -79,9 +79,11 @@ func run(args []string, getenv func(string) string, signals <-chan os.Signal, st
 			return errors.New("there is no -config to reload")
 		}
 		config, err := load(ctx, read, logger)
-		if err == nil {
-			_, err = s.Reload(config)
+		if err != nil {
+			s.ReloadFailed()
+			return err
 		}
+		_, err = s.Reload(config)
 		return err
 	})
 }

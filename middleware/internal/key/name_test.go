@@ -122,12 +122,13 @@ func FuzzNameHasNoSpelling(f *testing.F) {
 	f.Fuzz(func(t *testing.T, host, path, query string, how uint64) {
 		name := Name{spellHost(host), spellPath(path), spell(query, querySpecial)}
 		other := Name{spellHost(strings.ToUpper(strings.ToLower(host))), spellPath(respell(path, pathSpecial, how)), spell(respell(query, querySpecial, how), querySpecial)}
-		if strings.ToLower(host) == strings.ToLower(strings.ToUpper(strings.ToLower(host))) && name != other { // not so of all letters
+		small, again := strings.ToLower(host), strings.ToLower(strings.ToUpper(strings.ToLower(host)))
+		if small == again && name != other { // there are letters of which that is not so
 			t.Errorf("%q %q %q: %q and %q", host, path, query, name, other)
 		}
-		again := Name{spellHost(name.host), spellPath(name.path), spell(name.query, querySpecial)}
-		if again != name {
-			t.Errorf("%q, then %q", name, again)
+		twice := Name{spellHost(name.host), spellPath(name.path), spell(name.query, querySpecial)}
+		if twice != name {
+			t.Errorf("%q, then %q", name, twice)
 		}
 	})
 }
