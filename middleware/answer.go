@@ -106,7 +106,7 @@ func (x *exchange) fallback() *entry {
 		return nil
 	}
 	now := x.cache.store.Now()
-	if e.State(now) != engine.Fresh && !e.Usable(now) {
+	if x.stateOf(e, now) != engine.Fresh && !e.Usable(now) {
 		return nil
 	}
 	return e

@@ -94,6 +94,7 @@ func (j *judge) judge(a *arrival) (fill.Head, *verdict) {
 	windows := rfc9111.StaleWindows{WhileRevalidate: j.policy.StaleWhileRevalidate, IfError: j.policy.StaleIfError}
 	v.sharing = sharing{
 		byPolicy:  !fresh.Explicit,
+		lifetimes: j.lifetimes,
 		anonymous: !rfc9111.AllowsAuthorization(cc) && !j.byToken,
 		noStale:   rfc9111.StaleForbidden(cc),
 	}
@@ -253,10 +254,8 @@ func implied(header http.Header) []string {
 // assumed returns how long a response without explicit freshness is fresh from
 // now on: what the policy gives it, or else a heuristic.
 func (j *judge) assumed(a *arrival, header http.Header, cc rfc9111.CacheControl, age time.Duration) time.Duration {
-	if _, named := j.policy.StatusTTL[a.status]; named || rfc9111.HeuristicStatus(a.status) {
-		if ttl, ok := j.policy.ttl(a.status); ok || named {
-			return ttl
-		}
+	if ttl, ok := j.policy.gives(a.status); ok {
+		return ttl
 	}
 	return rfc9111.Heuristic(a.status, header, cc, a.date, a.wall, j.policy.HeuristicLimit) - age
 }

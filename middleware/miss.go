@@ -62,7 +62,7 @@ func (x *exchange) fetch() {
 			x.takeTurns(why)
 			return
 		case e == nil || e.Value.response == nil || x.strict || x.excludes(&e.Value.sharing, x.r) != "":
-		case e.State(x.cache.store.Now()) == engine.Fresh:
+		case x.stateOf(e, x.cache.store.Now()) == engine.Fresh:
 			x.write(e, x.cache.store.Now())
 			x.count(e.Value.metrics, outcomeCoalesced)
 			return

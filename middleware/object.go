@@ -43,6 +43,9 @@ type sharing struct {
 	// alone, so that it does not answer requests that say who they are from.
 	byPolicy bool
 
+	// lifetimes are those of the policy, as route.lifetimes.
+	lifetimes uint64
+
 	// anonymous says that nothing in the response lets it answer requests
 	// with Authorization (RFC 9111 3.5).
 	anonymous bool

@@ -3,6 +3,7 @@ package middleware
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/freshet-go/freshet/internal/rfc9111"
 	"github.com/freshet-go/freshet/middleware/internal/key"
 )
 
@@ -352,6 +354,21 @@ func (p *Policy) ttl(status int) (time.Duration, bool) {
 		return ttl, ttl > 0
 	}
 	return p.TTL, p.TTL > 0
+}
+
+// gives returns how long the policy lets a response of this status be fresh that
+// says nothing of it; ok is false if only a heuristic could tell.
+func (p *Policy) gives(status int) (ttl time.Duration, ok bool) {
+	if _, named := p.StatusTTL[status]; named || rfc9111.HeuristicStatus(status) {
+		ttl, ok = p.ttl(status)
+		return ttl, ok || named
+	}
+	return 0, false
+}
+
+// lifetimes returns a number that policies which give the same lifetimes share.
+func (p *Policy) lifetimes(seed maphash.Seed) uint64 {
+	return maphash.String(seed, fmt.Sprint(p.TTL, p.StatusTTL, p.HeuristicLimit)) // maps are printed in order
 }
 
 func sortedKeys(m map[int]time.Duration) []int {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
+	"github.com/freshet-go/freshet/internal/engine"
 	"github.com/freshet-go/freshet/middleware/internal/key"
 )
 
@@ -21,6 +22,7 @@ type route struct {
 	next    http.Handler
 	metrics *routeMetrics // nil if the policy has no name
 
+	lifetimes   uint64   // tells what the policy gives apart from what another one does
 	directed    bool     // the Cache-Control of requests counts
 	credentials []string // fields that say who a client is, and are not in the key
 	byCookie    bool     // the key has all of Cookie
@@ -76,13 +78,14 @@ func (t *turns) done(hash uint64) {
 // newRoute returns the route of a policy with its defaults.
 func newRoute(c *Cache, p Policy, directives RequestDirectives, outbound bool, next http.Handler) *route {
 	t := &route{
-		cache:    c,
-		policy:   p,
-		rules:    key.Rules{Query: p.Query, Headers: p.Headers, Outbound: outbound},
-		next:     next,
-		directed: cmp.Or(p.RequestDirectives, directives) == HonourDirectives,
-		byCookie: slices.Contains(p.Headers, "Cookie"),
-		byToken:  slices.Contains(p.Headers, "Authorization"),
+		cache:     c,
+		policy:    p,
+		lifetimes: p.lifetimes(c.seed),
+		rules:     key.Rules{Query: p.Query, Headers: p.Headers, Outbound: outbound},
+		next:      next,
+		directed:  cmp.Or(p.RequestDirectives, directives) == HonourDirectives,
+		byCookie:  slices.Contains(p.Headers, "Cookie"),
+		byToken:   slices.Contains(p.Headers, "Authorization"),
 	}
 	for _, name := range p.Credentials {
 		if !slices.Contains(p.Headers, name) {
@@ -134,6 +137,24 @@ func (t *route) plain(r *http.Request) bool {
 	h := r.Header
 	return (h["Authorization"] == nil || t.byToken) && (h["Cookie"] == nil || t.byCookie) && !t.identified(r) &&
 		h["Origin"] == nil && len(unkeyed(h)) == 0
+}
+
+// stateOf returns the state of e for requests of this route. Another policy may
+// have made e fresh, as before a reload: then this one says for how long.
+func (t *route) stateOf(e *entry, now engine.Instant) engine.State {
+	state := e.State(now)
+	o := &e.Value
+	if !o.byPolicy || o.lifetimes == t.lifetimes || o.response == nil {
+		return state
+	}
+	ttl, _ := t.policy.gives(o.response.Status)
+	switch {
+	case state == engine.Fresh && now.Sub(e.Now().Stored) < ttl:
+		return engine.Fresh
+	case e.Usable(now):
+		return engine.StaleIfError
+	}
+	return engine.Gone
 }
 
 // excludes returns why a request is not to be answered although nothing in its

@@ -173,7 +173,7 @@ func (r *run) replay() bool {
 	c := r.cache
 	e, _, _ := c.find(r.hash, &r.key, r.asked.Header, c.store.Now())
 	now := c.store.Now()
-	if e == nil || e.Value.response == nil || e.State(now) != engine.Fresh || r.excludes(&e.Value.sharing, r.asked) != "" {
+	if e == nil || e.Value.response == nil || r.stateOf(e, now) != engine.Fresh || r.excludes(&e.Value.sharing, r.asked) != "" {
 		return false
 	}
 	s := e.Value.response
@@ -257,7 +257,7 @@ func (r *run) keepsOld(status int, now engine.Instant) bool {
 	if e == nil {
 		return false
 	}
-	served := e.State(now) <= engine.StaleWhileRevalidate
+	served := r.stateOf(e, now) <= engine.StaleWhileRevalidate
 	if serverError(status) {
 		return served || e.Usable(now)
 	}

@@ -34,7 +34,7 @@ func (t *route) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case e == nil:
 		x.miss()
 	default:
-		x.serve(e, e.State(x.began))
+		x.serve(e, x.stateOf(e, x.began))
 	}
 }
 
@@ -111,13 +111,16 @@ func (x exchange) direct(e *entry) {
 	cc := rfc9111.ParseCacheControl(x.r.Header["Cache-Control"])
 	state := engine.Gone
 	if e != nil {
-		state = e.State(x.began)
+		state = x.stateOf(e, x.began)
 	}
 	if e != nil && e.Value.response != nil {
 		s := e.Value.response
 		times := e.Now()
 		age := x.began.Sub(times.Stored) + s.InitialAge
 		lifetime := min(times.FreshUntil.Sub(times.Stored), rfc9111.MaxDelta) + s.InitialAge
+		if state != engine.Fresh {
+			lifetime = min(lifetime, age) // by this route's policy
+		}
 		switch rfc9111.Reuse(cc, age, lifetime, e.Value.noStale) {
 		case rfc9111.UseAnyway:
 			state = engine.Fresh
