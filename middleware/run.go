@@ -98,9 +98,10 @@ func newRun(x *exchange, fl *flight, around outside) *run {
 	r.asked.Header = header
 	r.req = r.detach(ctx, x.r, header.Clone())
 	// What was purged before this run drew its generation must not come back
-	// by a 304; what is purged after, the run will find out.
-	if r.old != nil && r.held() != r.old {
-		r.old = nil
+	// by a 304; what is purged after, the run will find out. What another run
+	// has put in its place will do as well.
+	if r.old != nil {
+		r.old = r.held()
 	}
 	if r.old != nil && r.method == http.MethodGet && rfc9111.SetValidators(r.req.Header, stored.HeaderOf(r.old.Value.response.Fields())) {
 		r.whole = r.detach(ctx, x.r, nil)

@@ -94,6 +94,7 @@ type Fill[V any] struct {
 	flushed  int64 // the handler flushed when it had written this much; -1 never
 	written  int64 // bytes that the handler has written, also those that nobody reads
 	torn     bool  // bytes that the handler wrote were lost
+	told     bool  // its context had ended when the handler wrote the header
 	sliding  bool  // it is not kept: what all have read is dropped
 
 	readers map[*Reader[V]]struct{} // those who are sent the body, or have yet to choose
@@ -165,6 +166,7 @@ func (f *Fill[V]) judge(h Head, v V) Head {
 		h.Kind, h.Reason = Private, f.said
 	}
 	f.head, f.verdict, f.state = h, v, Judged
+	f.told = f.context.Err() != nil
 	if h.Has {
 		f.body = h.Body
 	}
@@ -350,7 +352,7 @@ func (f *Fill[V]) finish(clean bool) {
 
 // whole reports whether all that the header promised was written. A handler
 // that returns once its context has ended may have meant to write more, unless
-// it has said how much it would be. The caller holds mu.
+// it has said how much it would be, or answered only then. The caller holds mu.
 func (f *Fill[V]) whole() bool {
 	switch {
 	case f.state == Waiting, f.torn:
@@ -360,7 +362,7 @@ func (f *Fill[V]) whole() bool {
 	case f.head.Length >= 0:
 		return f.written == f.head.Length || f.lent // net/http counts what is lent
 	}
-	return f.context.Err() == nil
+	return f.told || f.context.Err() == nil
 }
 
 // An interim is a 1xx response. It has whatever fields the handler had set by

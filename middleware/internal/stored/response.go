@@ -122,6 +122,10 @@ func (r *Response) Fields() []Field { return r.fields }
 // perValue is what a string costs beside its bytes.
 const perValue = int64(unsafe.Sizeof(""))
 
+// allocated is what the bytes of a string of its own may take: the smallest
+// share blocks of 16, which live as long as one of them.
+func allocated(s string) int64 { return (int64(len(s)) + 15) &^ 15 }
+
 // Size is what the response costs beside its own structure: its body, its fields
 // and their values.
 func (r *Response) Size() int64 {
@@ -135,11 +139,11 @@ func (r *Response) Size() int64 {
 	for _, f := range r.fields {
 		n += int64(len(f.Name))
 		for _, v := range f.Values {
-			n += perValue + int64(len(v))
+			n += perValue + allocated(v)
 		}
 	}
 	for _, v := range r.Upstream {
-		n += 2*perValue + int64(len(v))
+		n += 2*perValue + allocated(v)
 	}
 	return n + 2*perValue
 }
