@@ -114,14 +114,7 @@ func (x exchange) direct(e *entry) {
 		state = x.stateOf(e, x.began)
 	}
 	if e != nil && e.Value.response != nil {
-		s := e.Value.response
-		times := e.Now()
-		age := x.began.Sub(times.Stored) + s.InitialAge
-		lifetime := min(times.FreshUntil.Sub(times.Stored), rfc9111.MaxDelta) + s.InitialAge
-		if state != engine.Fresh {
-			lifetime = min(lifetime, age) // by this route's policy
-		}
-		switch rfc9111.Reuse(cc, age, lifetime, e.Value.noStale) {
+		switch x.reuse(e, state, cc) {
 		case rfc9111.UseAnyway:
 			state = engine.Fresh
 		case rfc9111.UseValidated:
@@ -144,4 +137,15 @@ func (x exchange) direct(e *entry) {
 	default:
 		x.serve(e, state)
 	}
+}
+
+// reuse says what the request's directives make of e, which is in this state.
+func (x *exchange) reuse(e *entry, state engine.State, cc rfc9111.CacheControl) rfc9111.Use {
+	s, times := e.Value.response, e.Now()
+	age := x.began.Sub(times.Stored) + s.InitialAge
+	lifetime := min(times.FreshUntil.Sub(times.Stored), rfc9111.MaxDelta) + s.InitialAge
+	if state != engine.Fresh {
+		lifetime = min(lifetime, age) // it may be fresh by another route's policy alone
+	}
+	return rfc9111.Reuse(cc, age, lifetime, e.Value.noStale)
 }
