@@ -19,7 +19,7 @@ import (
 // file is for a busy machine, the memory is that of regular expressions.
 const (
 	costBytes, costBytesPatterns, costBytesEach = 4 << 20, 256 << 20, 2 << 10
-	costTime, costTimeEach                      = time.Second, 10 * time.Microsecond
+	costTime, costTimeEach                      = 5 * time.Second, 10 * time.Microsecond
 )
 
 // parseAtCost is Parse, whose costs it checks.
