@@ -55,22 +55,25 @@ func TestAnsweredRunsAreNoOrphans(t *testing.T) {
 
 // A panic outside, at an interim response, reaches the client's own goroutine.
 func TestPanicAtAnInterimResponseIsTheClients(t *testing.T) {
-	c := newCache(t, Options{})
-	h := c.Handler(Policy{TTL: time.Minute})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(103)
-		time.Sleep(10 * time.Millisecond)
-		w.Write([]byte("x"))
-	}))
-	v := raised(func() {
-		h.ServeHTTP(&hooked{ResponseWriter: httptest.NewRecorder(), inWrite: func(s int) {
-			if s == 103 {
-				panic("outer")
-			}
-		}}, httptest.NewRequest("GET", "/", nil))
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Options{})
+		h := c.Handler(Policy{TTL: time.Minute})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(103)
+			time.Sleep(10 * time.Millisecond)
+			w.Write([]byte("x"))
+		}))
+		v := raised(func() {
+			h.ServeHTTP(&hooked{ResponseWriter: httptest.NewRecorder(), inWrite: func(s int) {
+				if s == 103 {
+					panic("outer")
+				}
+			}}, httptest.NewRequest("GET", "/", nil))
+		})
+		if v != "outer" {
+			t.Errorf("the client's goroutine got %v", v)
+		}
+		time.Sleep(time.Second) // the run goes on without its client
 	})
-	if v != "outer" {
-		t.Errorf("the client's goroutine got %v", v)
-	}
 }
 
 // A panic outside, before a run has begun, leaves no run behind.
@@ -92,24 +95,26 @@ func TestPanicBeforeARunLeavesNothing(t *testing.T) {
 
 // A panic outside, when the handler has returned, leaves nobody waiting.
 func TestPanicAtTheEndOfARunEndsIt(t *testing.T) {
-	c := newCache(t, Options{})
-	h := c.Handler(Policy{TTL: time.Minute, FillTimeout: 300 * time.Millisecond})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {}))
-	done := make(chan any)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	go func() {
-		done <- raised(func() {
-			h.ServeHTTP(&hooked{ResponseWriter: httptest.NewRecorder(), inWrite: func(int) { panic(http.ErrAbortHandler) }}, httptest.NewRequestWithContext(ctx, "GET", "/", nil))
-		})
-	}()
-	select {
-	case v := <-done:
-		if v != http.ErrAbortHandler {
-			t.Errorf("the client's goroutine got %v", v)
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Options{})
+		h := c.Handler(Policy{TTL: time.Minute, FillTimeout: 300 * time.Millisecond})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {}))
+		done := make(chan any, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		go func() {
+			done <- raised(func() {
+				h.ServeHTTP(&hooked{ResponseWriter: httptest.NewRecorder(), inWrite: func(int) { panic(http.ErrAbortHandler) }}, httptest.NewRequestWithContext(ctx, "GET", "/", nil))
+			})
+		}()
+		select {
+		case v := <-done:
+			if v != http.ErrAbortHandler {
+				t.Errorf("the client's goroutine got %v", v)
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("leader hangs for ever, though its client has left")
 		}
-	case <-time.After(5 * time.Second):
-		t.Error("leader hangs for ever, though its client has left")
-	}
+	})
 }
 
 // A handler whose Hijack fails answers as it would without a cache.

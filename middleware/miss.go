@@ -137,7 +137,8 @@ func (x *exchange) attempt() (how fill.Ending, why string) {
 // join joins the run of the handler for x, or begins one that rd is the leader
 // of. A nil rd begins one without a client.
 func (x *exchange) join(rd *fill.Reader[*verdict]) (*ticket, error) {
-	name, around := x.flight(), outsideOf(x.w.Header())
+	name := x.flight()
+	set := x.w.Header() // not inside of Join, under its lock: it is a stranger's code
 	if !x.key.Ordinary() {
 		for _, n := range x.key.Names() { // before anything can be stored under it
 			x.cache.odd.note(n.Tag(x.cache.seed))
@@ -150,7 +151,7 @@ func (x *exchange) join(rd *fill.Reader[*verdict]) (*ticket, error) {
 		Gen:     x.cache.store.Generation,
 		Joins:   func(f *flight) bool { return x.mayJoin(f, rd) },
 		State: func(f *flight) any {
-			r := newRun(x, f, around)
+			r := newRun(x, f, set)
 			if rd != nil {
 				rd.Fill, rd.Leader = r.fill, true
 				rd.Enter()

@@ -118,7 +118,7 @@ type Policy struct {
 	// request with one of them, as to none with a Cookie or a client
 	// certificate, unless it is among Headers. Authorization counts in any case.
 	// Nil means [DefaultCredentials]; an empty list that is not nil means none.
-	// A response that says public or s-maxage itself is for those requests too.
+	// A response that says itself how long it is fresh is for those requests too.
 	Credentials []string
 
 	// Headers names request fields whose values are part of the key, beside

@@ -75,11 +75,11 @@ type runs struct {
 // newRun returns the run that an exchange begins. It is made on the request's
 // own goroutine, while its chi route context is certain to be its own, under a
 // lock of the flights: it calls nothing that others have made.
-func newRun(x *exchange, fl *flight, around outside) *run {
+func newRun(x *exchange, fl *flight, set http.Header) *run {
 	r := &run{
 		route: x.route, fl: fl, began: x.cache.store.Now(), key: x.key.Clone(), hash: x.hash, variant: x.variant,
 		method: x.r.Method, strict: x.strict, behind: x.behind, old: x.old,
-		around: around,
+		around: outsideOf(set),
 	}
 	r.fill = fill.New(fl.Context, fill.Hooks[*verdict]{
 		Decide:  r.decide,

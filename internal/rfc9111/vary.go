@@ -31,12 +31,6 @@ func VaryFields(h http.Header) (fields []string, star bool) {
 	return slices.Compact(fields), false
 }
 
-// NormaliseField returns the value of a request field in a form that is equal
-// for requests that match (4.1), as [AppendNormalised] does.
-func NormaliseField(name string, lines []string) string {
-	return string(AppendNormalised(nil, name, lines))
-}
-
 // emptyValue stands for a field that is present and has no value. It cannot be
 // the empty string: that is the absence of the field, which is different (4.1).
 // To Accept-Encoding, absent means anything goes and empty means identity.

@@ -292,8 +292,6 @@ func (f *Fill[V]) Reason() string {
 		return f.head.Reason
 	case f.trailers != nil:
 		return ReasonTrailer
-	case f.sliding:
-		return ReasonTooLarge
 	case f.late:
 		return ReasonTimeout
 	case f.state == Broken:

@@ -68,7 +68,7 @@ func FuzzKeyIsFoundByItsName(f *testing.F) {
 		}
 		u, err := url.ParseRequestURI(target)
 		if err != nil || !strings.HasPrefix(path, "/") || u.Host != "" || strings.ContainsAny(path, "?#") {
-			t.Skip()
+			return // no URL
 		}
 		r := &http.Request{Method: "GET", Host: host, URL: u, RequestURI: target}
 		whole := *u
