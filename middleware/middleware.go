@@ -156,6 +156,7 @@ type Cache struct {
 
 	odd    odd
 	pinned pinned
+	shares shares
 
 	queriesMu sync.Mutex
 	queries   []Query // guarded by queriesMu; of the routes there have been

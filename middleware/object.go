@@ -85,6 +85,9 @@ func (c *Cache) cost(e *entry) int64 {
 	if o.rule != nil {
 		n += o.rule.size()
 	}
+	if e.Share != nil {
+		n += 16 // its place there
+	}
 	for _, tag := range e.Tags {
 		n += int64(len(tag)) + 16
 	}

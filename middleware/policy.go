@@ -104,6 +104,13 @@ type Policy struct {
 	// of Options.MaxBytes if that is less, which is also the upper bound.
 	MaxBodyBytes int64
 
+	// MaxBytes bounds the bytes of the route's stored responses, with their keys
+	// and bookkeeping: one route whose URLs anyone can make up then pushes out
+	// its own responses and no others. The coldest make room. Routes with the same
+	// Name share it, by the number of the one mounted last. Zero means that
+	// only Options.MaxBytes bounds them; at least 64 KiB otherwise.
+	MaxBytes int64
+
 	// MaxVariants bounds how many responses are kept for one URL that differ
 	// by their Vary fields. Beyond it, the one whose last use is longest ago
 	// makes room. Zero means 32.
@@ -264,6 +271,7 @@ func (p *Policy) checkLimits(bad *faults) {
 		value int64
 	}{
 		{"MaxBodyBytes", p.MaxBodyBytes},
+		{"MaxBytes", p.MaxBytes},
 		{"MaxWaiting", int64(p.MaxWaiting)},
 		{"MaxOrphans", int64(p.MaxOrphans)},
 		{"MaxVariants", int64(p.MaxVariants)},
@@ -271,6 +279,12 @@ func (p *Policy) checkLimits(bad *faults) {
 		if n.value < 0 {
 			bad.add(n.field, n.value, "must not be negative")
 		}
+	}
+	if 0 < p.MaxBytes && p.MaxBytes < minBytes {
+		bad.add("MaxBytes", p.MaxBytes, fmt.Sprintf("must be at least %d bytes, or 0 for no bound", minBytes))
+	}
+	if 0 < p.MaxBytes && p.MaxBytes < p.MaxBodyBytes {
+		bad.add("MaxBodyBytes", p.MaxBodyBytes, fmt.Sprintf("more than MaxBytes, %d", p.MaxBytes))
 	}
 }
 
@@ -310,6 +324,9 @@ func (p Policy) withDefaults(maxBody int64) (Policy, error) {
 	}
 	if p.MaxBodyBytes > maxBody {
 		return p, fmt.Errorf("middleware: Policy.MaxBodyBytes: %d: more than an eighth of Options.MaxBytes, %d", p.MaxBodyBytes, maxBody)
+	}
+	if p.MaxBytes > 0 {
+		maxBody = min(maxBody, p.MaxBytes)
 	}
 	if p.MaxBodyBytes == 0 {
 		p.MaxBodyBytes = min(defaultMaxBodyBytes, maxBody)

@@ -79,7 +79,7 @@ func (r *run) publish(v *verdict, body []byte, reserved int64) string {
 	rec.response.Make(&v.draft, body, time.Now())
 	e, hash := &rec.entry, r.hash
 	e.Value.key, e.Value.response, e.Value.sharing, e.Value.metrics = r.key, &rec.response, v.sharing, r.of(r.req)
-	e.Times, e.Tags, e.Gen = times, r.tagged(v.tags), r.fl.Gen
+	e.Times, e.Tags, e.Gen, e.Share = times, r.tagged(v.tags), r.fl.Gen, r.share
 	var under *rule
 	if c.ruleOf(r.hash, &r.key) != nil || len(v.vary) > 0 {
 		under = r.ruleFor(v, times, nil)
@@ -182,6 +182,7 @@ func (r *run) ruleFor(v *verdict, times engine.Times, made *rule) *rule {
 		Times: engine.NewTimes(times.Stored, horizon.Sub(times.Stored), 0, 0),
 		Tags:  r.tagged(nil),
 		Gen:   c.store.Generation(),
+		Share: r.share,
 	}
 	if !c.store.Put(r.hash, put, c.cost(put), 0) {
 		return nil
@@ -231,6 +232,7 @@ func (r *run) remember(v key.Variant, why string) {
 		Times: engine.NewTimes(c.store.Now(), passFor, passMore, 0),
 		Tags:  r.tagged(nil),
 		Gen:   r.fl.Gen,
+		Share: r.share,
 	}
 	c.store.Put(v.Mix(r.hash), e, c.cost(e), 0)
 }

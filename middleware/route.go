@@ -21,6 +21,7 @@ type route struct {
 	rules   key.Rules
 	next    http.Handler
 	metrics *routeMetrics // nil if the policy has no name
+	share   *share        // nil if nothing but the cache bounds its bytes
 
 	lifetimes   uint64   // tells what the policy gives apart from what another one does
 	directed    bool     // the Cache-Control of requests counts
@@ -75,6 +76,37 @@ func (t *turns) done(hash uint64) {
 	delete(t.by, hash)
 }
 
+// share bounds the bytes of the responses of a route, or of all of one name.
+type share = engine.Share[object]
+
+// shares are those of a cache, by the names of policies. Responses outlive the
+// mounting of their route, as when a configuration is loaded again, and count in
+// the share of the next one.
+type shares struct {
+	mu sync.Mutex
+	by map[string]*share
+}
+
+// of returns the share of a name, which is limit bytes from now on. Each route
+// without a name has one to itself.
+func (s *shares) of(name string, limit int64) *share {
+	if name == "" {
+		return engine.NewShare[object](limit)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known := s.by[name]; known != nil {
+		known.SetLimit(limit)
+		return known
+	}
+	if s.by == nil {
+		s.by = make(map[string]*share)
+	}
+	made := engine.NewShare[object](limit)
+	s.by[name] = made
+	return made
+}
+
 // newRoute returns the route of a policy with its defaults.
 func newRoute(c *Cache, p Policy, directives RequestDirectives, outbound bool, next http.Handler) *route {
 	t := &route{
@@ -94,6 +126,9 @@ func newRoute(c *Cache, p Policy, directives RequestDirectives, outbound bool, n
 	}
 	if p.Name != "" {
 		t.metrics = c.metrics.route(p.Name)
+	}
+	if p.MaxBytes > 0 {
+		t.share = c.shares.of(p.Name, p.MaxBytes)
 	}
 	return t
 }

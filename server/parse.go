@@ -146,6 +146,7 @@ var policyFields = []field[cachemw.Policy]{
 	{"fill_timeout", func(d *decoder, p string, n *node, v *cachemw.Policy) { v.FillTimeout = d.duration(p, n) }},
 	{"wait_timeout", func(d *decoder, p string, n *node, v *cachemw.Policy) { v.WaitTimeout = d.duration(p, n) }},
 	{"max_body_bytes", func(d *decoder, p string, n *node, v *cachemw.Policy) { v.MaxBodyBytes = d.size(p, n) }},
+	{"max_bytes", func(d *decoder, p string, n *node, v *cachemw.Policy) { v.MaxBytes = d.size(p, n) }},
 	{"max_waiting", func(d *decoder, p string, n *node, v *cachemw.Policy) { v.MaxWaiting = d.integer(p, n) }},
 	{"max_orphans", func(d *decoder, p string, n *node, v *cachemw.Policy) { v.MaxOrphans = d.integer(p, n) }},
 	{"max_variants", func(d *decoder, p string, n *node, v *cachemw.Policy) { v.MaxVariants = d.integer(p, n) }},

@@ -187,7 +187,7 @@ func TestParseErrors(t *testing.T) {
 	f("unknown key of route", route("path: /x"), "f.yaml:7:5: routes[0].path: unknown key, must be one of pattern, upstream, strip_prefix, policy, limit")
 	f("unknown key of policy", policy("tll: 1m"), "f.yaml:8:7: routes[0].policy.tll: unknown key, must be one of name, ttl, status_ttl, "+
 		"heuristic_limit, targeted_fields, set_cookie, stale_while_revalidate, stale_if_error, soft_timeout, fill_timeout, wait_timeout, "+
-		"max_body_bytes, max_waiting, max_orphans, max_variants, query, credentials, headers, request_directives, hide_status")
+		"max_body_bytes, max_bytes, max_waiting, max_orphans, max_variants, query, credentials, headers, request_directives, hide_status")
 	f("unknown key of query", policy("query: {deny: [a]}"), "f.yaml:8:15: routes[0].policy.query.deny: unknown key, must be one of allow, ignore, sort")
 	f("key twice", "name: x\nname: y\n"+valid, "f.yaml:2:1: name: comes twice, first at 1:1")
 	f("status twice", policy(`status_ttl: {404: 1s, "404": 2s}`), "f.yaml:8:29: routes[0].policy.status_ttl.404: comes twice, first at 8:20")

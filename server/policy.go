@@ -26,6 +26,7 @@ func policyParts(p cachemw.Policy) []policyPart {
 		{"fill_timeout", cachemw.Policy{FillTimeout: p.FillTimeout}},
 		{"wait_timeout", cachemw.Policy{WaitTimeout: p.WaitTimeout}},
 		{"max_body_bytes", cachemw.Policy{MaxBodyBytes: p.MaxBodyBytes}},
+		{"max_bytes", cachemw.Policy{MaxBytes: p.MaxBytes}},
 		{"max_waiting", cachemw.Policy{MaxWaiting: p.MaxWaiting}},
 		{"max_orphans", cachemw.Policy{MaxOrphans: p.MaxOrphans}},
 		{"max_variants", cachemw.Policy{MaxVariants: p.MaxVariants}},

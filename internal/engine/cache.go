@@ -173,15 +173,16 @@ func (c *Cache[Q, V]) recheck(hash uint64, e *Entry[V]) *Entry[V] {
 // while its value was filled are released, however Put ends.
 //
 // Put reports whether e is now the live entry. Where it is not, because its
-// cost exceeds MaxEntry, no room can be had, or it was purged since its load
+// cost exceeds MaxEntry or its share, no room can be had, or it was purged since its load
 // began, an older entry of the key is removed all the same: it has been
 // superseded.
 func (c *Cache[Q, V]) Put(hash uint64, e *Entry[V], cost, reserved int64) bool {
 	e.hash, e.cost = hash, cost
 	e.checked.Store(e.Gen) // older purges do not apply to it
-	ok := !c.closed.Load() && c.admission.reserve(cost)
+	ok := !c.closed.Load() && e.Share.fits(cost) && c.admission.reserve(cost)
 	c.Release(reserved)
 	placed := c.swap(hash, e, ok)
+	c.shrink(e)
 	c.admission.help()
 	c.sweep()
 	return placed
@@ -194,7 +195,7 @@ func (c *Cache[Q, V]) Put(hash uint64, e *Entry[V], cost, reserved int64) bool {
 func (c *Cache[Q, V]) Replace(old, e *Entry[V], cost int64) bool {
 	e.hash, e.cost = old.hash, cost
 	e.checked.Store(e.Gen)
-	if c.closed.Load() || !c.admission.reserve(cost) {
+	if c.closed.Load() || !e.Share.fits(cost) || !c.admission.reserve(cost) {
 		return false
 	}
 	s := c.index.shard(e.hash)
@@ -202,12 +203,12 @@ func (c *Cache[Q, V]) Replace(old, e *Entry[V], cost int64) bool {
 	ok := s.m[e.hash] == old && c.storable(e)
 	if ok {
 		c.dropLocked(s, old)
-		s.m[e.hash] = e
-		c.admission.enqueue(change[V]{entry: e})
+		c.placeLocked(s, e)
 	} else {
 		c.admission.release(cost)
 	}
 	s.mu.Unlock()
+	c.shrink(e)
 	c.admission.help()
 	return ok
 }
@@ -231,15 +232,39 @@ func (c *Cache[Q, V]) swap(hash uint64, e *Entry[V], reserved bool) bool {
 		c.dropLocked(s, old)
 	}
 	if reserved {
-		s.m[hash] = e
-		c.admission.enqueue(change[V]{entry: e})
+		c.placeLocked(s, e)
 	}
 	return reserved
 }
 
+// placeLocked makes e the live entry of its hash, which has none. The caller
+// holds the lock of s.
+func (c *Cache[Q, V]) placeLocked(s *shard[V], e *Entry[V]) {
+	e.touched.Store(c.admission.store.full.Load() - enoughTouches)
+	e.Share.add(e)
+	s.m[e.hash] = e
+	c.admission.enqueue(change[V]{entry: e})
+}
+
+// shrink makes room for e in its share. What one Put removes is bounded: the
+// next ones go on.
+func (c *Cache[Q, V]) shrink(e *Entry[V]) {
+	if e.Share == nil {
+		return
+	}
+	for range batchSize {
+		victim := e.Share.coldest(e)
+		if victim == nil {
+			return
+		}
+		c.drop(victim)
+		c.admission.evictions.Add(1)
+	}
+}
+
 // dropLocked removes the live entry e. The caller holds the lock of s.
 func (c *Cache[Q, V]) dropLocked(s *shard[V], e *Entry[V]) {
-	e.dead.Store(true)
+	e.die()
 	delete(s.m, e.hash)
 	c.admission.enqueue(change[V]{entry: e, removed: true})
 }

@@ -147,6 +147,8 @@ type Entry[V any] struct {
 	Tags  []string // surrogate keys
 	Gen   uint64   // drawn when the load began; the newer of two entries has the larger one
 
+	Share *Share[V] // bounds the bytes of this entry and others; nil if nothing but the cache does
+
 	checked  atomic.Uint64 // no purge up to this generation applies that is not noted in softened
 	softened atomic.Int64  // Instant of the first soft purge that was noticed; 0 = none
 
@@ -159,7 +161,15 @@ type Entry[V any] struct {
 	touched    atomic.Uint32 // see store.hit
 	refreshing atomic.Bool   // a refresh of this entry is under way
 	failures   atomic.Uint32 // refreshes failed in a row
+	slot       int32         // guarded by Share.mu; where Share has it
 	retryAt    atomic.Int64  // Instant before which no refresh is tried
+}
+
+// die marks e as not live any more. It may be called more than once.
+func (e *Entry[V]) die() {
+	if !e.dead.Swap(true) {
+		e.Share.remove(e)
+	}
 }
 
 // Hash returns the hash that e was put under.

@@ -36,7 +36,7 @@ func (x *index[V]) get(hash uint64) *Entry[V] {
 
 // remove takes e out of the index if it is still the live entry of its hash.
 func (x *index[V]) remove(e *Entry[V]) {
-	e.dead.Store(true)
+	e.die()
 	s := x.shard(e.hash)
 	s.mu.Lock()
 	if s.m[e.hash] == e {
@@ -61,7 +61,7 @@ func (x *index[V]) clear() {
 		s := &x.shards[i]
 		s.mu.Lock()
 		for _, e := range s.m {
-			e.dead.Store(true)
+			e.die()
 		}
 		s.m = make(map[uint64]*Entry[V])
 		s.mu.Unlock()
