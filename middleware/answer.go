@@ -181,11 +181,3 @@ func selectPart(w http.ResponseWriter, request http.Header, v *rfc9111.Validator
 	}
 	return &fill.Part{W: w, Skip: start, Left: length}
 }
-
-// discard is the ResponseWriter of a client that needs no body.
-type discard struct{ http.ResponseWriter }
-
-func (discard) Write([]byte) (int, error) { return 0, fill.ErrServed }
-
-// Unwrap is for http.ResponseController.
-func (d discard) Unwrap() http.ResponseWriter { return d.ResponseWriter }

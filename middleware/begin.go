@@ -74,7 +74,7 @@ func (x *exchange) head(h http.Header, head fill.Head, v *verdict, cuts bool) ht
 		validators := stored.ValidatorsOf(v.draft.Fields)
 		if conditional(asked) && rfc9111.NotModified(asked, &validators, time.Now()) {
 			writeNotModified(x.w) // the origin was asked for the whole
-			return discard{x.w}
+			return &fill.Part{W: x.w}
 		}
 		if head.Length >= 0 && cuts && x.r.Method == http.MethodGet {
 			untyped := v.draft.Untyped && h["Content-Type"] == nil

@@ -389,3 +389,46 @@ func TestWhatComesAfterTheHandlerChangesNothing(t *testing.T) {
 		}
 	})
 }
+
+// A response that is one client's alone has a deadline again once that client
+// has all that it asked for: nobody reads on. The client has a whole answer.
+func TestRunOfAServedClientHasADeadline(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		asks   []string
+		status int
+		bytes  int
+	}{
+		{"a part of it", []string{"Range", "bytes=0-9"}, 206, 10},
+		{"no part of it", []string{"Range", "bytes=5000-"}, 416, 0},
+		{"what it has", []string{"If-None-Match", `"a"`}, 304, 0},
+	} {
+		for _, control := range []string{"no-store", "private", "max-age=60"} {
+			t.Run(row.name+" of "+control, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					ended := time.Duration(0)
+					h := newCache(t, Options{}).Handler(Policy{FillTimeout: 4 * time.Second})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						begin := time.Now()
+						w.Header().Set("Cache-Control", control)
+						w.Header().Set("Etag", `"a"`)
+						w.Header().Set("Content-Length", "3000")
+						_, _ = w.Write(make([]byte, 1000))
+						time.Sleep(time.Second)
+						_, _ = w.Write(make([]byte, 1000))
+						<-r.Context().Done()
+						ended = time.Since(begin)
+					}))
+					w := get(h, "/", row.asks...)
+					if w.Code != row.status || w.Body.Len() != row.bytes {
+						t.Errorf("%d with %d bytes", w.Code, w.Body.Len())
+					}
+					time.Sleep(5 * time.Second)
+					synctest.Wait()
+					if ended == 0 || ended > 4*time.Second {
+						t.Errorf("the run's context ended after %v, 0 being never", ended)
+					}
+				})
+			})
+		}
+	}
+}

@@ -267,7 +267,7 @@ func (o *originWriter) fields(h http.Header) bool {
 
 // body writes the body, line by line.
 func (o *originWriter) body() {
-	s, n := &o.run.script, 0
+	s, n, sent := &o.run.script, 0, 0
 	rc := http.NewResponseController(o.w)
 	for line := range slices.Chunk([]byte(o.run.rep.body()), lineBytes) {
 		if s.end != "" && n == s.cutAt && !o.fail() {
@@ -283,7 +283,8 @@ func (o *originWriter) body() {
 		if s.flushes && n%3 == 0 {
 			_ = rc.Flush()
 		}
-		if n++; n == bodyLimit/lineBytes+1 {
+		n++
+		if sent += len(line); sent > bodyLimit && sent-len(line) <= bodyLimit {
 			o.mu.Lock()
 			o.run.large = time.Now()
 			o.mu.Unlock()

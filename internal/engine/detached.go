@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -21,6 +22,7 @@ type Detached struct {
 	done     chan struct{}
 	cause    error        // guarded by mu; set once, before done is closed
 	deadline time.Time    // guarded by mu; zero if lifted
+	lifted   time.Time    // guarded by mu; the deadline that Lift took away
 	expired  func() bool  // guarded by mu; see Detach
 	timer    *time.Timer  // guarded by mu
 	after    []*afterFunc // guarded by mu; called when done
@@ -50,11 +52,21 @@ func (d *Detached) expire() {
 	d.mu.Lock()
 	expired := d.expired
 	d.mu.Unlock()
-	if expired != nil && expired() {
-		d.Lift()
+	if expired != nil && expired() && d.goOn() {
 		return
 	}
 	d.Cancel(context.DeadlineExceeded)
+}
+
+// goOn lifts the deadline that is passing, unless Lower was called meanwhile.
+func (d *Detached) goOn() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.expired == nil {
+		return false
+	}
+	d.lift()
+	return true
 }
 
 // Cancel ends d for a cause. The first call counts.
@@ -80,9 +92,24 @@ func (d *Detached) Cancel(cause error) {
 func (d *Detached) Lift() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.cause == nil {
+	d.lift()
+}
+
+func (d *Detached) lift() {
+	if d.cause == nil && !d.deadline.IsZero() {
 		d.timer.Stop()
-		d.deadline = time.Time{}
+		d.deadline, d.lifted = time.Time{}, d.deadline
+	}
+}
+
+// Lower puts the deadline back that was lifted, and d does not go on after it.
+// It ends at once if it has passed.
+func (d *Detached) Lower() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.cause == nil {
+		d.deadline, d.expired = cmp.Or(d.deadline, d.lifted), nil
+		d.timer.Reset(time.Until(d.deadline))
 	}
 }
 

@@ -86,6 +86,28 @@ func TestDetachedLift(t *testing.T) {
 	})
 }
 
+// A deadline that was lifted and put back is what it was, and ends the context
+// whatever it would go on for.
+func TestDetachedLower(t *testing.T) {
+	for _, lowered := range []time.Duration{0, time.Second, time.Minute, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			begin := time.Now()
+			d := Detach(t.Context(), time.Minute, func() bool { return true })
+			d.Lift()
+			time.Sleep(lowered)
+			d.Lower()
+			<-d.Done()
+			if took := time.Since(begin); took != max(lowered, time.Minute) {
+				t.Errorf("ended after %v, lowered after %v", took, lowered)
+			}
+			if d.Err() != context.DeadlineExceeded {
+				t.Error(d.Err())
+			}
+			d.Lower() // changes nothing
+		})
+	}
+}
+
 func TestDetachedChildren(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := Detach(context.WithValue(t.Context(), userKey{}, "alice"), time.Minute, nil)

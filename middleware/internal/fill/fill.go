@@ -102,6 +102,7 @@ type Fill[V any] struct {
 	leader  *Reader[V]              // while the client that the run is for is there
 	wanted  bool                    // the handler wants the leader's ResponseWriter
 	lent    bool                    // it has it: the leader's goroutine does not touch it
+	served  bool                    // and the leader has been sent all that it asked for
 }
 
 // New returns the fill of a run with this context. A body of more than limit

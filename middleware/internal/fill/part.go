@@ -8,9 +8,9 @@ import (
 // ErrServed ends the delivery to a client that has got all it wants.
 var ErrServed = errors.New("middleware: the client has what it asked for")
 
-// A Part is the ResponseWriter of a client that asked for a range of a response
+// A Part is the ResponseWriter of a client that wants a range of a response
 // whose bytes come one after the other. It takes the bytes of the whole body,
-// and sends those of the range.
+// and sends those of the range. Its zero range is for who wants no body.
 type Part struct {
 	W          http.ResponseWriter
 	Skip, Left int64 // bytes before the range, and of it, still to come

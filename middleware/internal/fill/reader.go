@@ -404,12 +404,22 @@ func (rd *Reader[V]) lend() Ending {
 		f.mu.Lock()
 	}
 	switch {
-	case f.state == Complete:
+	case f.state == Complete, f.served:
 		return Delivered
 	case rd.Ctx.Err() != nil:
 		return Left
 	}
 	return CutOff
+}
+
+// serve is called when the client that a response is for alone has all that it
+// asked for, be it a header or a part. The run goes on, as without a cache, but
+// nobody waits for more of it: it has a deadline again.
+func (f *Fill[V]) serve() {
+	f.mu.Lock()
+	f.served = true
+	f.mu.Unlock()
+	f.context.Lower()
 }
 
 // endGrace is what a handler gets to answer after its context has ended, so

@@ -82,7 +82,7 @@ func (r *Recorder[V]) commit(h Head, v V) {
 	if r.lender != nil { // it is the leader's, whatever it is
 		h.Kind, h.Reason = Private, ReasonHijack
 		f.judged(h, v)
-		r.client = r.lender.Lend(h, v, r.header)
+		r.lent(r.lender.Lend(h, v, r.header))
 		return
 	}
 	if h.Kind == Void {
@@ -116,7 +116,15 @@ func (r *Recorder[V]) borrow(h Head, v V) {
 		r.fill.context.Cancel(ErrLeft)
 		return
 	}
-	r.client = leader.Lend(h, v, r.header)
+	r.lent(leader.Lend(h, v, r.header))
+}
+
+// lent is called with what the handler is to write to.
+func (r *Recorder[V]) lent(w http.ResponseWriter) {
+	r.client = w
+	if p, ok := w.(*Part); ok && p.Left == 0 {
+		r.fill.serve()
+	}
 }
 
 // borrow waits until the leader's goroutine has given its ResponseWriter up, and
@@ -147,6 +155,7 @@ func (r *Recorder[V]) Write(p []byte) (int, error) {
 	case r.client != nil:
 		n, err := r.client.Write(p)
 		if err == ErrServed { // the client has its part of the body
+			r.fill.serve()
 			return len(p), nil
 		}
 		return n, err
