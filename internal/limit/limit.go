@@ -61,7 +61,10 @@ func New(c Config) *Limiter {
 }
 
 // A Place is what one caller holds. It is given back once.
-type Place struct{ limiter *Limiter }
+type Place struct {
+	limiter *Limiter
+	start   Start
+}
 
 // Acquire takes a place, after waiting for one if need be. If the error is nil,
 // the place must be given back. It is [ErrQueueFull], [ErrQueueTimeout],
@@ -74,7 +77,8 @@ func (l *Limiter) Acquire(ctx context.Context) (Place, error) {
 	now := time.Now()
 	l.mu.Lock()
 	if l.taken < l.bound() && l.line.length == 0 { // nobody overtakes the queue
-		p := l.take(now)
+		p := l.start(now, l.taken)
+		l.taken++
 		l.mu.Unlock()
 		return p, nil
 	}
@@ -89,14 +93,16 @@ func (l *Limiter) Acquire(ctx context.Context) (Place, error) {
 	if err := wait(ctx, w, l.config.Timeout, l.leave); err != nil {
 		return Place{}, err
 	}
-	return Place{l}, nil
+	l.mu.Lock() // counted since its turn came
+	defer l.mu.Unlock()
+	return l.start(time.Now(), l.taken-1), nil
 }
 
-func (l *Limiter) take(now time.Time) {
-	if l.law != nil {
-		l.law.Begin(now, l.taken)
+func (l *Limiter) start(now time.Time, beside int) Place {
+	if l.law == nil {
+		return Place{limiter: l}
 	}
-	l.taken++
+	return Place{l, l.law.Begin(now, beside)}
 }
 
 // wait waits for w's turn, at most for timeout. If leave reports that w was not
@@ -131,12 +137,12 @@ func (p Place) Release() {
 	defer l.mu.Unlock()
 	takes := time.Duration(0)
 	if l.law != nil {
-		l.law.End(now, l.taken)
+		l.law.End(p.start, now)
 		takes = l.law.Usual() / 4
 	}
 	l.taken--
 	for l.taken < l.bound() && l.line.next(now, takes) {
-		l.take(now)
+		l.taken++
 	}
 }
 
