@@ -36,6 +36,7 @@ type trial struct {
 	from     float64 // the limit before; 0 = no trial
 	underWay float64 // before
 	rate     float64 // before
+	took     time.Duration
 }
 
 // An epoch measures what begins after a change. Of that it follows a cohort, the
@@ -67,6 +68,7 @@ const (
 	room      = 1.25                 // of what is under way without waiting
 	steepest  = 0.2                  // what is left of a limit at least
 	gentle    = 0.8                  // the same, where the limit was not reached
+	changed   = 1.25                 // of the time before a trial, that no trial explains
 	probe     = 0.75                 // what is left of it in a trial without need
 	rarest    = 64                   // epochs between trials without need
 	enough    = 20                   // pieces of work in a cohort, at least
@@ -134,7 +136,10 @@ func (l *Law) judge(s seen) {
 	if l.usual == 0 {
 		l.usual = s.took
 	}
+	from := l.limit
 	switch t := l.trial; {
+	case t.from > 0 && float64(s.took) > changed*float64(t.took):
+		from, l.trial = t.from, trial{} // less at once took longer: something else has happened meanwhile
 	case t.from > 0 && t.kept(s):
 		l.trial, l.pause, l.calm, l.doubt = trial{}, 2, 0, false
 		l.usual = min(l.usual, s.took)
@@ -159,11 +164,12 @@ func (l *Law) judge(s seen) {
 		if !s.full {
 			left = max(left, gentle) // it may be nobody's fault, and few have to wait
 		}
-		l.try(min(s.underWay, l.limit)*left, s)
+		l.try(from, min(s.underWay, l.limit)*left, s)
 	case s.full && l.due <= 0:
 		l.due = l.pause
-		l.try(l.limit*probe, s)
+		l.try(from, l.limit*probe, s)
 	case s.full:
+		l.doubt = false
 		l.due--
 		l.calm = min(l.calm+1, 3)
 		l.set(l.limit * (1 + 0.1*float64(int(1)<<l.calm)))
@@ -190,11 +196,10 @@ func (l *Law) learn(took time.Duration) {
 }
 
 // try lowers the limit.
-func (l *Law) try(limit float64, s seen) {
+func (l *Law) try(from, limit float64, s seen) {
 	l.calm = 0
-	from := l.limit
 	if l.set(limit); l.limit < from {
-		l.trial = trial{from, s.underWay, s.rate}
+		l.trial = trial{from, s.underWay, s.rate, s.took}
 	}
 }
 

@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -29,8 +30,8 @@ type piece struct {
 	ends  time.Time
 }
 
-func simulate(law *Law, places int, takes func(*rand.Rand) time.Duration) *simulation {
-	s := &simulation{law: law, rand: rand.New(rand.NewPCG(1, 2)), now: time.Unix(1, 0), places: places}
+func simulate(seed uint64, law *Law, places int, takes func(*rand.Rand) time.Duration) *simulation {
+	s := &simulation{law: law, rand: rand.New(rand.NewPCG(seed, 2)), now: time.Unix(1, 0), places: places}
 	s.takes = func() time.Duration { return takes(s.rand) }
 	return s
 }
@@ -105,36 +106,63 @@ func logNormal(median time.Duration) func(*rand.Rand) time.Duration {
 	}
 }
 
-func TestPrint(t *testing.T) {
-	for _, tt := range []struct {
+// The law's promises, for times that are always the same and times that differ
+// as those of services do, with 400 places behind it and with 20.
+func TestLaw(t *testing.T) {
+	for _, row := range []struct {
 		name   string
 		places int
 		takes  func(*rand.Rand) time.Duration
-		rate   float64
+		mean   time.Duration
 	}{
-		{"fixed 400ms, 400 places, 4x", 400, always(400 * time.Millisecond), 4000},
-		{"fixed 400ms, 400 places, half", 400, always(400 * time.Millisecond), 500},
-		{"lognormal, 400 places, 4x", 400, logNormal(400 * time.Millisecond), 4000},
-		{"lognormal, 400 places, 1.1x", 400, logNormal(400 * time.Millisecond), 980},
-		{"fast 5ms, 20 places, 2x", 20, logNormal(5 * time.Millisecond), 8000},
+		{"400 ms each", 400, always(400 * time.Millisecond), 400 * time.Millisecond},
+		{"400 ms, log-normal", 400, logNormal(400 * time.Millisecond), 453 * time.Millisecond},
+		{"5 ms, log-normal", 20, logNormal(5 * time.Millisecond), 6 * time.Millisecond},
 	} {
-		s := simulate(NewLaw(16, 2048), tt.places, tt.takes)
-		t.Log(tt.name)
-		for range 10 {
-			g := s.run(2*time.Second, tt.rate)
-			t.Logf("  good %.0f/s limit %d mean %v usual %v", g, s.law.Limit(), s.mean().Round(time.Millisecond), s.law.Usual().Round(time.Millisecond))
+		for seed := range uint64(8) {
+			t.Run(fmt.Sprint(row.name, " ", seed), func(t *testing.T) {
+				const least, most = 16, 2048
+				capacity := func(places int) float64 { return float64(places) / row.mean.Seconds() }
+				s := simulate(seed, NewLaw(least, most), row.places, row.takes)
+				s.run(10*time.Second, 0.5*capacity(row.places))
+				if limit := s.law.Limit(); limit != most {
+					t.Errorf("at half of what can be carried the limit is %d", limit)
+				}
+				bounded := func(what string, places int) {
+					t.Helper()
+					good := s.run(12*time.Second, 4*capacity(row.places))
+					mean := s.mean()
+					t.Logf("%s: limit %d, %.2f of what can be carried, %.2f x the time", what, s.law.Limit(), good/capacity(places), float64(mean)/float64(row.mean))
+					if good < 0.88*capacity(places) {
+						t.Errorf("%s: %.0f of %.0f a second are done", what, good, capacity(places))
+					}
+					if mean > row.mean*5/2+2*slack && s.law.Limit() > least {
+						t.Errorf("%s: they take %v instead of %v", what, mean, row.mean)
+					}
+					if limit := s.law.Limit(); limit < least || limit > most {
+						t.Errorf("%s: the limit is %d", what, limit)
+					}
+				}
+				bounded("four times", row.places)
+				s.places = row.places / 4
+				s.run(5*time.Second, 4*capacity(row.places))
+				bounded("a quarter of the places", s.places)
+				s.places = row.places
+				s.run(5*time.Second, 4*capacity(row.places))
+				bounded("all of them again", s.places)
+			})
 		}
-		s.places /= 4
-		t.Log(" a quarter")
-		for range 6 {
-			g := s.run(2*time.Second, tt.rate)
-			t.Logf("  good %.0f/s limit %d mean %v usual %v", g, s.law.Limit(), s.mean().Round(time.Millisecond), s.law.Usual().Round(time.Millisecond))
-		}
-		s.places *= 4
-		t.Log(" and back")
-		for range 8 {
-			g := s.run(2*time.Second, tt.rate)
-			t.Logf("  good %.0f/s limit %d mean %v usual %v", g, s.law.Limit(), s.mean().Round(time.Millisecond), s.law.Usual().Round(time.Millisecond))
-		}
+	}
+}
+
+// Work that takes longer although nothing waits is not held back for long.
+func TestLawTellsSlownessFromWaiting(t *testing.T) {
+	takes := 100 * time.Millisecond
+	s := simulate(1, NewLaw(16, 2048), 1<<20, func(*rand.Rand) time.Duration { return takes })
+	s.run(5*time.Second, 1000)
+	takes = 500 * time.Millisecond
+	s.run(10*time.Second, 1000)
+	if good := s.run(5*time.Second, 1000); good < 980 {
+		t.Errorf("%.0f of 1000 a second are done, the limit is %d", good, s.law.Limit())
 	}
 }

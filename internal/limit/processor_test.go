@@ -36,7 +36,7 @@ func (m *machine) delay() time.Duration {
 	return max(0, time.Until(m.until))
 }
 
-func TestPrintProcessor(t *testing.T) {
+func TestProcessorPrint(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &machine{cores: 2}
 		p := NewProcessor(1000, m.delay)
