@@ -258,14 +258,15 @@ func (x *exchange) end(t *ticket, rd *fill.Reader[*verdict], how fill.Ending, so
 // crashed lets the run be over before the request goes on: who has the whole of a
 // response finds it stored, the run's panic is the leader's, and what net/http
 // frees after the leader's request is the run's too. It reports whether the
-// request was answered in spite of a panic.
+// request was answered in spite of a panic. A run that breaks off takes nothing
+// from a leader who has all it asked for.
 func (x *exchange) crashed(t *ticket, rd *fill.Reader[*verdict], m *routeMetrics, how fill.Ending) (answered bool) {
 	if rd.Leader {
 		runOf(t.Flight).taken.Store(true)
 	}
 	<-t.Over()
 	crash := t.Crash()
-	if !rd.Leader || crash == nil {
+	if !rd.Leader || crash == nil || rd.Fill.Served() && aborted(crash) {
 		return false
 	}
 	if how == fill.CutOff && !rd.Sent() && x.stale(m, 0, reasonPanic) {

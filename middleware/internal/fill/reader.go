@@ -415,11 +415,23 @@ func (rd *Reader[V]) lend() Ending {
 // serve is called when the client that a response is for alone has all that it
 // asked for, be it a header or a part. The run goes on, as without a cache, but
 // nobody waits for more of it: it has a deadline again.
-func (f *Fill[V]) serve() {
+func (f *Fill[V]) serve(w http.ResponseWriter) {
 	f.mu.Lock()
+	before := f.served
 	f.served = true
 	f.mu.Unlock()
-	f.context.Lower()
+	if !before {
+		_ = http.NewResponseController(w).Flush() // else it may lie in a buffer until the handler returns
+		f.context.Lower()
+	}
+}
+
+// Served reports whether the client that a response is for alone has all that it
+// asked for.
+func (f *Fill[V]) Served() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.served
 }
 
 // endGrace is what a handler gets to answer after its context has ended, so
