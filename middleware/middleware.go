@@ -65,6 +65,7 @@
 //	no-room           other responses that are under way have all the bytes that there are for such
 //	too-large         the body is larger than Policy.MaxBodyBytes, or the cache has no room
 //	trailer           the response has trailers
+//	unheard           middleware outside did not write the header of the first client in time, or panicked
 //	upgrade           the request asks for another protocol
 //	variants          the URL has more variants than Policy.MaxVariants
 //	vary-star         no other request can match the response's Vary
@@ -157,6 +158,8 @@ type Cache struct {
 	odd    odd
 	pinned pinned
 	shares shares
+
+	classes classes
 
 	queriesMu sync.Mutex
 	queries   []Query // guarded by queriesMu; of the routes there have been

@@ -115,23 +115,26 @@ func (x *exchange) attempt() (how fill.Ending, why string) {
 		}
 	}
 	how = rd.Run()
-	if _, outbound := x.w.(*reply); rd.Leader && !outbound && (how == fill.Left || how == fill.TimedOut) {
-		// What is outside of the cache says of this answer what it would have
-		// said of the response, which others may be given.
-		var before *words
-		w := &watcher{ResponseWriter: x.w, seen: func(_ int, h http.Header) {
-			said := wordsOf(h, x.policy.TargetedFields)
-			before = &said
-		}}
-		x.w = w
-		defer func() { // before rd leaves, also where the answer is a panic
-			x.w = w.ResponseWriter
-			if before != nil {
-				rd.Said = before.lateIn(x.w.Header(), x.policy.TargetedFields)
-			}
-		}()
+	if rd.Leader && (how == fill.Left || how == fill.TimedOut) {
+		x.listen(rd)
 	}
 	return x.end(t, rd, how, soft), why
+}
+
+// listen is called when the leader of a run is about to be answered with something
+// else. What is outside of the cache says of that answer what it would have said
+// of the response, which others may be given.
+func (x *exchange) listen(rd *fill.Reader[*verdict]) {
+	if _, outbound := x.w.(*reply); outbound {
+		rd.Say("") // nothing is outside
+		return
+	}
+	var before words
+	x.w = &watcher{
+		ResponseWriter: x.w,
+		seen:           func(_ int, h http.Header) { before = wordsOf(h, x.policy.TargetedFields) },
+		sent:           func(h http.Header) { rd.Say(before.lateIn(h, x.policy.TargetedFields)) },
+	}
 }
 
 // join joins the run of the handler for x, or begins one that rd is the leader
@@ -201,11 +204,8 @@ func (x *exchange) patience(leader bool) time.Duration {
 func (x *exchange) chooses(t *ticket, since uint64, h fill.Head, v *verdict) (fill.Choice, string) {
 	r := runOf(t.Flight)
 	if h.Kind == fill.Private {
-		switch h.Reason {
-		case reasonAuthorization, reasonCookie, reasonCredentials:
-			if !x.plain(r.asked) && x.plain(x.r) {
-				return fill.LookAgain, h.Reason // it is not said of requests like this one
-			}
+		if h.Reason == reasonUnheard || !x.plain(r.asked) && x.plain(x.r) || !key.SameValues(v.vary, r.asked.Header, x.r.Header) {
+			return fill.LookAgain, h.Reason // it is not said of requests like this one
 		}
 		return fill.AskAlone, h.Reason
 	}

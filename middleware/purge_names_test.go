@@ -297,3 +297,22 @@ func TestPurgeNameErrors(t *testing.T) {
 		}
 	}
 }
+
+// PurgeURL with the very URL that a client sent, whose name is not quite encoded.
+func TestPurgeOfAnInvalidEscape(t *testing.T) {
+	for _, sent := range []string{"/?b=2&%7A%zz=1", "/?b=2&%7a%=1", "/?b=2&a=1"} {
+		c := newCache(t, Options{})
+		h := c.Handler(Policy{Query: Query{Sort: true}})(forAll("max-age=600"))
+		get(h, sent)
+		if w := get(h, sent); !keysHit(w) {
+			t.Fatalf("%s: not stored", sent)
+		}
+		if err := c.PurgeURL("http://example.com"+sent, Hard); err != nil {
+			t.Fatal(err)
+		}
+		if w := get(h, sent); keysHit(w) {
+			names, _ := c.PurgeNames("http://example.com" + sent)
+			t.Errorf("%s is a hit after it was purged as %q", sent, names)
+		}
+	}
+}

@@ -20,6 +20,7 @@ const (
 	reasonEventStream   = "event-stream"
 	reasonIncomplete    = fill.ReasonIncomplete
 	reasonTimeout       = fill.ReasonTimeout
+	reasonUnheard       = fill.ReasonUnheard
 	reasonPanic         = "panic"
 	reasonPurged        = "purged"
 	reasonClosed        = "closed"

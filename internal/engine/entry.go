@@ -161,8 +161,19 @@ type Entry[V any] struct {
 	touched    atomic.Uint32 // see store.hit
 	refreshing atomic.Bool   // a refresh of this entry is under way
 	failures   atomic.Uint32 // refreshes failed in a row
-	slot       int32         // guarded by Share.mu; where Share has it
 	retryAt    atomic.Int64  // Instant before which no refresh is tried
+
+	older, newer *Entry[V] // guarded by Share.mu; in Share
+}
+
+// used reports whether e was hit since it was last asked.
+func (e *Entry[V]) used() bool {
+	touched := e.touched.Load()
+	if touched&enoughTouches == 0 {
+		return false
+	}
+	e.touched.Store(touched &^ enoughTouches)
+	return true
 }
 
 // die marks e as not live any more. It may be called more than once.
