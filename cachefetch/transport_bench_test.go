@@ -16,7 +16,7 @@ func BenchmarkTransport(b *testing.B) {
 	for _, t := range []struct {
 		name string
 		http.RoundTripper
-	}{{"pool alone", tr.pool}, {"Transport", tr}} {
+	}{{"pool alone", tr.pool.Load()}, {"Transport", tr}} {
 		b.Run(t.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -37,6 +37,12 @@ func (o TransportOptions) WithDefaults() (TransportOptions, error) {
 	return o, errors.Join(bad...)
 }
 
+// Validate returns the error that [NewTransport] would return for o itself.
+func (o TransportOptions) Validate() error {
+	_, err := o.WithDefaults()
+	return err
+}
+
 // checkSizes looks at each size by itself.
 func (o *TransportOptions) checkSizes(bad *complaints) {
 	if !(o.RequestsPerSecond >= 0 && !math.IsInf(o.RequestsPerSecond, 1)) {
@@ -164,6 +170,7 @@ func (o *TransportOptions) checkTimes(bad *complaints) {
 	fill(&o.ResponseHeaderTimeout, header)
 	fill(&o.BodyTimeout, defaultBodyTimeout)
 	fill(&o.IdleConnTimeout, defaultIdleConnTimeout)
+	fill(&o.MaxConnAge, defaultMaxConnAge)
 	if o.Latency >= o.ResponseHeaderTimeout && o.ResponseHeaderTimeout > 0 {
 		bad.add("Latency", o.Latency, "must be less than ResponseHeaderTimeout, %v, which would end most requests", o.ResponseHeaderTimeout)
 	}

@@ -16,15 +16,17 @@ var (
 	ErrTransportClosed = errors.New("cachefetch: transport is closed")
 )
 
-// Reasons of a [RefusedError].
+// Reasons of a [RefusedError], and values of the label "reason".
 const (
-	RefusedQueueFull    = "queue full"    // MaxQueue requests were waiting already
-	RefusedQueueTimeout = "queue timeout" // no place within QueueTimeout
-	RefusedConnTimeout  = "no connection" // no connection within ConnTimeout
+	RefusedQueueFull    = "queue_full"    // MaxQueue requests were waiting already
+	RefusedQueueTimeout = "queue_timeout" // no place within QueueTimeout
+	RefusedConnTimeout  = "conn_timeout"  // no connection within ConnTimeout
 )
 
-// A RefusedError is a request that was not sent, because the upstream is at
-// its limits. A server passes that on as 503 with Retry-After (RFC 9110
+var reasons = [...]string{RefusedQueueFull, RefusedQueueTimeout, RefusedConnTimeout}
+
+// A RefusedError is a request of which nothing was sent, because the upstream
+// is at its limits: it may be sent elsewhere without being done twice. A server passes that on as 503 with Retry-After (RFC 9110
 // 15.6.4), unless it has a stale response.
 type RefusedError struct {
 	Upstream   string        // TransportOptions.Name
@@ -41,17 +43,19 @@ func (e *RefusedError) Error() string {
 // Is reports whether target is [ErrRefused].
 func (e *RefusedError) Is(target error) bool { return target == ErrRefused }
 
-// Phases of a request, in their order. A [*UpstreamError] has the one that the
-// request failed in.
+// Phases of a request, in their order, and values of the label "phase". An
+// [*UpstreamError] has the one that the request failed in.
 const (
 	PhaseQueue      = "queue"      // waiting for a place
 	PhaseConnection = "connection" // waiting for a connection to become free
 	PhaseDial       = "dial"       // name lookup and TCP connect
 	PhaseTLS        = "tls"        // TLS handshake
-	PhaseFirstByte  = "first byte" // request sent, or being sent; no response yet
+	PhaseFirstByte  = "first_byte" // request sent, or being sent; no response yet
 	PhaseHeader     = "header"     // response began, its header is not complete
 	PhaseBody       = "body"       // header received, body not complete
 )
+
+var phases = [...]string{PhaseQueue, PhaseConnection, PhaseDial, PhaseTLS, PhaseFirstByte, PhaseHeader, PhaseBody}
 
 // An UpstreamError is a request that failed. Err tells the cause:
 // [context.DeadlineExceeded] for a budget of the Transport's own that ran out,
@@ -62,6 +66,7 @@ type UpstreamError struct {
 	Upstream string // TransportOptions.Name
 	Host     string // as in the request's URL
 	Phase    string // one of the constants beginning with Phase
+	Sent     bool   // the upstream may have got the request, and may have acted on it
 	Err      error
 }
 

@@ -83,7 +83,7 @@ func TestHTTP2CanBeTurnedOffAndOn(t *testing.T) {
 // The settings that no fault can show in bounded time.
 func TestPoolSettings(t *testing.T) {
 	tr := newTestTransport(t, TransportOptions{MaxConnsPerHost: 7})
-	p := tr.pool
+	p := tr.pool.Load()
 	if p.MaxConnsPerHost != 7 || p.MaxIdleConnsPerHost != 7 || p.MaxIdleConns != 28 || p.IdleConnTimeout != 90*time.Second {
 		t.Errorf("pool: %d, %d, %d, %v", p.MaxConnsPerHost, p.MaxIdleConnsPerHost, p.MaxIdleConns, p.IdleConnTimeout)
 	}

@@ -78,14 +78,14 @@ func newTransportMetrics(t *Transport) *transportMetrics {
 			"Time that requests to the upstream waited: in the queue, for a connection (of which dial and tls are part, if a new one is opened), for the first byte, for the rest of the body.",
 			"phase", phase)
 	}
-	m.queue, m.connection, m.dial, m.tls = wait("queue"), wait("connection"), wait("dial"), wait("tls")
-	m.firstByte, m.body = wait("first_byte"), wait("body")
+	m.queue, m.connection, m.dial, m.tls = wait(PhaseQueue), wait(PhaseConnection), wait(PhaseDial), wait(PhaseTLS)
+	m.firstByte, m.body = wait(PhaseFirstByte), wait(PhaseBody)
 
 	m.requests = g.Counter("freshet_upstream_requests_total", "Requests to the upstream, refused ones included.")
-	for _, reason := range []string{RefusedQueueFull, RefusedQueueTimeout, RefusedConnTimeout} {
+	for _, reason := range reasons {
 		m.refused[reason] = g.Counter("freshet_upstream_refused_total", "Requests that were not sent, the upstream being at its limits.", "reason", reason)
 	}
-	for _, phase := range []string{PhaseQueue, PhaseConnection, PhaseDial, PhaseTLS, PhaseFirstByte, PhaseHeader, PhaseBody} {
+	for _, phase := range phases {
 		m.failed[phase] = g.Counter("freshet_upstream_failed_total", "Requests that failed, by the phase they failed in.", "phase", phase)
 	}
 	m.abandoned = g.Counter("freshet_upstream_abandoned_total", "Requests whose caller left or had no more time.")

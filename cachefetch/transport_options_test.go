@@ -114,10 +114,10 @@ func TestTransportTimesFollow(t *testing.T) {
 func TestNewTransportLeavesOptionsAlone(t *testing.T) {
 	o := TransportOptions{TLSClientConfig: &tls.Config{ServerName: "a"}}
 	tr := newTestTransport(t, o)
-	if o.MaxConnsPerHost != 0 || o.Name != "" || tr.pool.TLSClientConfig == o.TLSClientConfig {
+	if o.MaxConnsPerHost != 0 || o.Name != "" || tr.pool.Load().TLSClientConfig == o.TLSClientConfig {
 		t.Error("modified or shared")
 	}
-	if tr.pool.TLSClientConfig.ServerName != "a" {
+	if tr.pool.Load().TLSClientConfig.ServerName != "a" {
 		t.Error("the TLS configuration got lost")
 	}
 }

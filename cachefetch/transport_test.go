@@ -38,7 +38,9 @@ func TestT1ConnectionsAreReused(t *testing.T) {
 	})
 }
 
-// T2: a body that is closed early is read to its end if that is near.
+// T2: a body that is closed early is read to its end if that is near: by
+// net/http where it does that, which looks at the whole length and works behind,
+// and by the transport where it does not.
 func TestT2EarlyCloseDrains(t *testing.T) {
 	h := func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -66,9 +68,9 @@ func TestT2EarlyCloseDrains(t *testing.T) {
 	}{
 		{"/json", 0, true, 0},
 		{"/declared", 0, false, 0},
-		{"/long", 990_000, true, 0},
+		{"/long", 990_000, !poolDrains, 0},
 		{"/endless", 10, false, 0},
-		{"/silent", 1, false, drainTime},
+		{"/silent", 1, false, map[bool]time.Duration{false: drainTime}[poolDrains]},
 	} {
 		t.Run(tt.path, func(t *testing.T) {
 			withServer(t, TransportOptions{MaxInFlight: 1, MaxQueue: -1}, h, func(t *testing.T, tr *Transport) {
@@ -254,7 +256,7 @@ func TestTransportMetrics(t *testing.T) {
 			`freshet_upstream_wait_seconds_sum{upstream="metrics test",phase="first_byte"} 1`,
 			`freshet_upstream_wait_seconds_sum{upstream="metrics test",phase="body"} 0`,
 			`freshet_upstream_requests_total{upstream="metrics test"} 2`,
-			`freshet_upstream_refused_total{upstream="metrics test",reason="queue full"} 1`,
+			`freshet_upstream_refused_total{upstream="metrics test",reason="queue_full"} 1`,
 			`freshet_upstream_connections_total{upstream="metrics test",kind="new"} 1`,
 			`freshet_upstream_in_flight{upstream="metrics test"} 0`,
 			`freshet_upstream_max_in_flight{upstream="metrics test"} 1`,
@@ -336,7 +338,7 @@ func TestRefusedRequestIsClosed(t *testing.T) {
 		if body.closed != 1 || r.Body != body {
 			t.Errorf("closed %d times", body.closed)
 		}
-		if want := `cachefetch: upstream "default" (upstream.test) refused the request: queue full, retry after 1s`; err.Error() != want {
+		if want := `cachefetch: upstream "default" (upstream.test) refused the request: queue_full, retry after 1s`; err.Error() != want {
 			t.Errorf("got %q", err)
 		}
 	})
