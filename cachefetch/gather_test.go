@@ -4,14 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// T6: one budget from the inbound deadline, a limit per call, what is missing
+// One budget from the inbound deadline, a limit per call, what is missing
 // is marked, and the first hard error cancels.
-func TestT6PartsAreMarkedMissing(t *testing.T) {
+func TestPartsAreMarkedMissing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inbound, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -111,4 +112,131 @@ func TestGatherLimit(t *testing.T) {
 			t.Errorf("took %v, missing %v", took, g.Missing())
 		}
 	})
+}
+
+// A part that is given up says who gave it up, and not that it was late.
+func TestGivenUpIsNotLate(t *testing.T) {
+	slowly := after(time.Second, 1, nil)
+	deaf := func(context.Context) (int, error) { time.Sleep(time.Second); return 1, nil }
+	own := func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, errors.New("of its own") }
+	ctxOf := func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, context.Cause(ctx) }
+	for name, tt := range map[string]struct {
+		end  func(g *Gather, leave func())
+		says string
+	}{
+		"a required part fails": {func(g *Gather, _ func()) { Require(g, "user", after(time.Millisecond, 0, errUpstream)) }, `required part "user" failed: ` + errUpstream.Error()},
+		"a required part is late itself": {func(g *Gather, _ func()) {
+			Require(g, "user", after(time.Millisecond, 0, context.DeadlineExceeded))
+		}, `required part "user" failed`},
+		"a required part panics": {func(g *Gather, _ func()) { Require(g, "user", boom) }, `required part "user" failed`},
+		"the client leaves":      {func(_ *Gather, leave func()) { time.AfterFunc(time.Millisecond, leave) }, "context canceled"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, leave := context.WithCancel(t.Context())
+				defer leave()
+				g := NewGather(ctx, GatherOptions{Budget: time.Minute, PartTimeout: time.Second, Limit: 6})
+				var parts []*Part[int]
+				for _, f := range []func(context.Context) (int, error){slowly, deaf, own, ctxOf} {
+					parts = append(parts, Allow(g, "part", f))
+				}
+				tt.end(g, leave)
+				parts = append(parts, Allow(g, "part", deaf), Allow(g, "part", slowly)) // the last one gets no turn
+				if err := g.Wait(); err == nil || errors.Is(err, ErrPartCancelled) {
+					t.Errorf("Wait: %v", err)
+				}
+				parts = append(parts, Allow(g, "part", deaf)) // after it, which is wrong, and harmless
+				for i, p := range parts[:6] {
+					err := p.Err()
+					if !errors.Is(err, ErrPartCancelled) || !errors.Is(err, context.Canceled) || !strings.Contains(fmt.Sprint(err), tt.says) ||
+						errors.Is(err, ErrMissing) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errUpstream) {
+						t.Errorf("part %d: %v", i, err)
+					}
+				}
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}
+
+// With a limit, parts get their turn in the order in which they were begun, and
+// none when all is over.
+func TestGatherTurns(t *testing.T) {
+	for range 100 {
+		synctest.Test(t, func(t *testing.T) {
+			g := NewGather(t.Context(), GatherOptions{Budget: 10 * time.Second, Limit: 1})
+			var order []int
+			for i := range 32 {
+				Allow(g, fmt.Sprint(i), func(ctx context.Context) (int, error) {
+					order = append(order, i) // one at a time
+					return after(600*time.Millisecond, i, nil)(ctx)
+				})
+			}
+			if err := g.Wait(); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			for i, n := range order {
+				if i != n {
+					t.Fatalf("order %v", order)
+				}
+			}
+			if len(order) != 17 {
+				t.Errorf("%d were begun, there was time for 17", len(order))
+			}
+		})
+	}
+}
+
+// A gather inside of a load has the time of the request that the load was begun
+// for, though the load itself has more.
+func TestGatherInsideOfALoad(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := New(Options[int]{MaxBytes: 1 << 20, TTL: time.Second, StaleWhileRevalidate: time.Hour, LoadTimeout: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		var took time.Duration
+		load := func(ctx context.Context) (int, error) {
+			begin := time.Now()
+			g := NewGather(ctx, GatherOptions{Reserve: 100 * time.Millisecond})
+			p := Allow(g, "slow", after(5*time.Second, 1, nil))
+			err := g.Wait()
+			took = time.Since(begin)
+			return p.Value(), err
+		}
+		inbound := func() context.Context {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			t.Cleanup(cancel)
+			return ctx
+		}
+		if v, err := c.Fetch(inbound(), "key", load); v != 0 || err != nil || took != 900*time.Millisecond {
+			t.Errorf("%d, %v after %v", v, err, took)
+		}
+		time.Sleep(2 * time.Second)
+		if v, err := c.Fetch(inbound(), "key", load); v != 0 || err != nil { // stale, and refreshed behind
+			t.Errorf("%d, %v", v, err)
+		}
+		time.Sleep(5500 * time.Millisecond)
+		if v, _ := c.Get("key"); v != 1 || took != 5*time.Second {
+			t.Errorf("a refresh has brought %d, and took %v", v, took)
+		}
+	})
+}
+
+func TestGatherOptionsErrorsNameFieldAndValue(t *testing.T) {
+	for want, o := range map[string]GatherOptions{
+		"GatherOptions.Budget: -1s: ":      {Budget: -time.Second},
+		"GatherOptions.Reserve: -1s: ":     {Reserve: -time.Second},
+		"GatherOptions.PartTimeout: -1s: ": {PartTimeout: -time.Second},
+		"GatherOptions.Limit: -1: ":        {Limit: -1},
+	} {
+		g := NewGather(t.Context(), o)
+		called := false
+		p := Allow(g, "part", func(context.Context) (int, error) { called = true; return 1, nil })
+		if err := g.Wait(); !strings.Contains(fmt.Sprint(err), want) || called || !strings.Contains(fmt.Sprint(p.Err()), want) {
+			t.Errorf("%v, called: %v, %v, want %s", err, called, p.Err(), want)
+		}
+	}
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	chimw "github.com/go-chi/chi/v5/middleware"
+
+	"github.com/freshet-go/freshet/cachefetch"
 )
 
 // within gives each request so long, as middleware outside of the cache does.
@@ -386,6 +388,37 @@ func TestWhatComesAfterTheHandlerChangesNothing(t *testing.T) {
 		time.Sleep(time.Minute)
 		if n := c.Stats().WindowBytes; n > 4<<10 {
 			t.Errorf("%d bytes are in the window, with one response of nine", n)
+		}
+	})
+}
+
+// A handler can read how long its client waits, though a run lives longer, and
+// a refresh, which nobody waits for, has no such deadline.
+func TestInboundDeadlineInsideOfARun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := New(Options{MaxBytes: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		var left []time.Duration
+		h := c.Handler(Policy{TTL: time.Second, StaleWhileRevalidate: time.Hour, FillTimeout: time.Minute})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			d, ok := cachefetch.InboundDeadline(r.Context())
+			if !ok {
+				d = time.Now().Add(-1)
+			}
+			left = append(left, time.Until(d))
+			_, _ = io.WriteString(w, "x")
+		}))
+		for range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", "/", nil))
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+		}
+		if len(left) != 2 || left[0] != 3*time.Second || left[1] != -1 {
+			t.Errorf("%v left", left)
 		}
 	})
 }
