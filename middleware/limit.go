@@ -97,8 +97,8 @@ func NewLimiter(o LimitOptions) (*Limiter, error) {
 	}
 	l.wait = l.group.Histogram("freshet_limit_wait_seconds", "Time that requests waited for a place in front of the handler.")
 	const refused = "Requests answered 503 by the limiter, by reason."
-	l.full = l.group.Counter("freshet_limit_refused_total", refused, "reason", "queue full")
-	l.expired = l.group.Counter("freshet_limit_refused_total", refused, "reason", "queue timeout")
+	l.full = l.group.Counter("freshet_limit_refused_total", refused, "reason", "queue_full")
+	l.expired = l.group.Counter("freshet_limit_refused_total", refused, "reason", "queue_timeout")
 	for _, g := range []struct {
 		name, help string
 		read       func() int64

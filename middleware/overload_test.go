@@ -358,7 +358,7 @@ func TestLimitMetrics(t *testing.T) {
 	l.WriteMetrics(&b)
 	for _, want := range []string{
 		"# TYPE freshet_limit_wait_seconds histogram\n", `freshet_limit_wait_seconds_count{route="products"} 1` + "\n",
-		`freshet_limit_refused_total{route="products",reason="queue full"} 0` + "\n", `freshet_limit_max_in_flight{route="products"} 3` + "\n",
+		`freshet_limit_refused_total{route="products",reason="queue_full"} 0` + "\n", `freshet_limit_max_in_flight{route="products"} 3` + "\n",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("lacks %s", want)
