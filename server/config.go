@@ -98,7 +98,7 @@ type Upstream struct {
 	Proxy bool
 
 	// What follows is about the client of the upstream, which is a
-	// [cachefetch.Transport]. Zero means what its options say, unless there is
+	// [upstream.Transport]. Zero means what its options say, unless there is
 	// something else here.
 
 	// RequestsPerSecond and Latency say what is expected of the upstream; the

@@ -7,13 +7,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/cachefetch/upstream"
 )
 
 // transportOptions are the settings of an upstream's client. What is zero here
-// and not a gateway's own default is that of package cachefetch.
-func (u Upstream) transportOptions() cachefetch.TransportOptions {
-	o := cachefetch.TransportOptions{
+// and not a gateway's own default is that of package upstream.
+func (u Upstream) transportOptions() upstream.Options {
+	o := upstream.Options{
 		Name: u.Name,
 		// A reload replaces a transport by one of the same name while
 		// requests are under way. The admin listener has the metrics of both.
@@ -72,7 +72,7 @@ var poolKey = strings.NewReplacer(poolKeys...)
 func validatePool(l *errorList, path string, u Upstream) {
 	_, err := u.withDefaults().transportOptions().WithDefaults()
 	for _, e := range flatten(err) {
-		field, reason, ok := strings.Cut(strings.TrimPrefix(e.Error(), "cachefetch: TransportOptions."), ": ")
+		field, reason, ok := strings.Cut(strings.TrimPrefix(e.Error(), "upstream: Options."), ": ")
 		if !ok {
 			l.add(path, "%v", e)
 			continue

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/cachefetch/upstream"
 	cachemw "github.com/freshet-go/freshet/middleware"
 )
 
@@ -191,7 +191,7 @@ func TestSettingsReachTheirPlace(t *testing.T) {
 		t.Errorf("a proxy is used: %v, %v", via, err)
 	}
 	got.Proxy = nil
-	want := cachefetch.TransportOptions{
+	want := upstream.Options{
 		Name: "a", Unlisted: true, MaxConnsPerHost: 7, MaxIdleConnsPerHost: 6, MaxInFlight: 9, MaxQueue: 10,
 		QueueTimeout: 500 * time.Millisecond, ConnTimeout: time.Second, DialTimeout: 2 * time.Second,
 		TLSTimeout: 3 * time.Second, ResponseHeaderTimeout: 4 * time.Second, BodyTimeout: 6 * time.Second,

@@ -7,9 +7,11 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/freshet-go/freshet/cachefetch"
-	cachemw "github.com/freshet-go/freshet/middleware"
 	"github.com/go-chi/chi/v5"
+
+	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/cachefetch/upstream"
+	cachemw "github.com/freshet-go/freshet/middleware"
 )
 
 // What the fast side is sized for, and how long its pieces are fresh. The page
@@ -29,7 +31,7 @@ const (
 // for the two parts that change seldom.
 type fast struct {
 	side
-	transports  []*cachefetch.Transport // in the order of the upstreams
+	transports  []*upstream.Transport // in the order of the upstreams
 	clients     []*http.Client
 	users       *cachefetch.Cache[json.RawMessage]
 	preferences *cachefetch.Cache[json.RawMessage]
@@ -37,9 +39,9 @@ type fast struct {
 }
 
 // open makes what a fast side needs. After an error close frees what there is.
-func (f *fast) open(upstreams []*upstream) (err error) {
+func (f *fast) open(upstreams []*slowServer) (err error) {
 	for _, u := range upstreams {
-		t, err := cachefetch.NewTransport(cachefetch.TransportOptions{
+		t, err := upstream.New(upstream.Options{
 			Name:              u.name,
 			Unlisted:          true, // the admin listener writes them
 			RequestsPerSecond: expected,

@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"io"
@@ -31,7 +31,7 @@ func (s *conns) add(c net.Conn) (net.Conn, error) {
 	s.mu.Unlock()
 	if closed {
 		_ = c.Close()
-		return nil, ErrTransportClosed
+		return nil, ErrClosed
 	}
 	return own, nil
 }

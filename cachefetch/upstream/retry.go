@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"errors"

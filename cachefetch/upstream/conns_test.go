@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"context"
@@ -69,13 +69,13 @@ func post(tr http.RoundTripper, url string) error {
 func TestClosedTransportSendsNothing(t *testing.T) {
 	srv, executed, open := counting(t, nil)
 	srv.Start()
-	tr := newTestTransport(t, TransportOptions{})
+	tr := newTestTransport(t, Options{})
 	tr.Close()
 	var all sync.WaitGroup
 	for range 8 {
 		all.Go(func() {
 			for range 50 {
-				if err := post(tr, srv.URL); err != ErrTransportClosed {
+				if err := post(tr, srv.URL); err != ErrClosed {
 					t.Errorf("got %v", err)
 				}
 			}
@@ -96,7 +96,7 @@ func TestCloseAmongRequests(t *testing.T) {
 				srv, _, open := counting(t, nil)
 				srv.EnableHTTP2 = h2
 				srv.StartTLS()
-				tr := newTestTransport(t, TransportOptions{TLSClientConfig: srv.Client().Transport.(*http.Transport).TLSClientConfig})
+				tr := newTestTransport(t, Options{TLSClientConfig: srv.Client().Transport.(*http.Transport).TLSClientConfig})
 				var closed atomic.Bool
 				var all sync.WaitGroup
 				for range 8 {
@@ -104,7 +104,7 @@ func TestCloseAmongRequests(t *testing.T) {
 						for range 200 {
 							before := closed.Load()
 							err := post(tr, srv.URL)
-							if before && err != ErrTransportClosed || err != nil && !errors.Is(err, ErrTransportClosed) {
+							if before && err != ErrClosed || err != nil && !errors.Is(err, ErrClosed) {
 								t.Errorf("got %v", err)
 							}
 							if err != nil {
@@ -137,7 +137,7 @@ func TestCloseEndsConnectionsAndDials(t *testing.T) {
 	srv.EnableHTTP2 = true
 	srv.StartTLS()
 	dials := make(chan struct{}, 1)
-	tr := newTestTransport(t, TransportOptions{
+	tr := newTestTransport(t, Options{
 		TLSClientConfig: srv.Client().Transport.(*http.Transport).TLSClientConfig,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			if strings.HasPrefix(address, "dialing.test") {
@@ -155,7 +155,7 @@ func TestCloseEndsConnectionsAndDials(t *testing.T) {
 	eventually(t, "a request and a dial under way", func() bool { return executed.Load() == 1 && tr.Stats().InFlight == 2 })
 	tr.Close()
 	for range 2 {
-		if err := <-errs; err != ErrTransportClosed {
+		if err := <-errs; err != ErrClosed {
 			t.Errorf("got %v", err)
 		}
 	}
@@ -172,7 +172,7 @@ func TestDialThatEndsAfterClose(t *testing.T) {
 	var s conns
 	s.close()
 	ours, theirs := net.Pipe()
-	if c, err := s.add(ours); c != nil || err != ErrTransportClosed {
+	if c, err := s.add(ours); c != nil || err != ErrClosed {
 		t.Errorf("%v, %v", c, err)
 	}
 	if _, err := theirs.Read(make([]byte, 1)); err != io.EOF {
@@ -189,7 +189,7 @@ func TestSentIsNotRefused(t *testing.T) {
 	})
 	srv.Start()
 	var dials atomic.Int64
-	tr := newTestTransport(t, TransportOptions{ConnTimeout: soon, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+	tr := newTestTransport(t, Options{ConnTimeout: soon, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		if dials.Add(1) > 1 {
 			<-ctx.Done()
 			return nil, ctx.Err()
@@ -198,7 +198,7 @@ func TestSentIsNotRefused(t *testing.T) {
 	}})
 	r, _ := http.NewRequest("PUT", srv.URL, strings.NewReader("x"))
 	_, err := tr.RoundTrip(r)
-	failed := wantUpstreamError(t, err, PhaseDial, context.DeadlineExceeded)
+	failed := wantError(t, err, PhaseDial, context.DeadlineExceeded)
 	if !failed.Sent || !failed.Timeout() || !strings.Contains(err.Error(), "ConnTimeout") || errors.Is(err, ErrRefused) || executed.Load() != 1 {
 		t.Errorf("executed %d times, then %v, sent: %v", executed.Load(), err, failed.Sent)
 	}
@@ -211,9 +211,9 @@ func TestSentIsNotRefused(t *testing.T) {
 
 // What was never sent says so.
 func TestNotSent(t *testing.T) {
-	tr := newTestTransport(t, TransportOptions{DialContext: func(context.Context, string, string) (net.Conn, error) { return nil, io.EOF }})
+	tr := newTestTransport(t, Options{DialContext: func(context.Context, string, string) (net.Conn, error) { return nil, io.EOF }})
 	_, err := get(t.Context(), tr, upstreamURL)
-	if failed := wantUpstreamError(t, err, PhaseDial, io.EOF); failed.Sent {
+	if failed := wantError(t, err, PhaseDial, io.EOF); failed.Sent {
 		t.Error("is told to be sent")
 	}
 }
@@ -244,7 +244,7 @@ func TestKeptConnectionsThatClose(t *testing.T) {
 			}
 			srv.Start()
 			defer srv.Close()
-			tr := newTestTransport(t, TransportOptions{})
+			tr := newTestTransport(t, Options{})
 			for i := range 25 {
 				ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
 					addr := info.Conn.LocalAddr().String()
@@ -289,7 +289,7 @@ func TestUnreachableHostsAreForgotten(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tr := newTestTransport(t, TransportOptions{DialContext: func(context.Context, string, string) (net.Conn, error) {
+			tr := newTestTransport(t, Options{DialContext: func(context.Context, string, string) (net.Conn, error) {
 				if dial == nil {
 					return nil, io.EOF
 				}
@@ -316,7 +316,7 @@ func TestUnreachableHostsAreForgotten(t *testing.T) {
 			}
 		})
 	}
-	withServer(t, TransportOptions{}, slow, func(t *testing.T, tr *Transport) {
+	withServer(t, Options{}, slow, func(t *testing.T, tr *Transport) {
 		pool := tr.pool.Load()
 		for i := range maxUnkept + 10 {
 			if _, err := get(context.Background(), tr, fmt.Sprintf("http://host-%d.test/", i)); err != nil {
@@ -335,7 +335,7 @@ func TestTLSSessionsResume(t *testing.T) {
 	srv.StartTLS()
 	config := srv.Client().Transport.(*http.Transport).TLSClientConfig
 	resumed := func(config *tls.Config) bool {
-		tr := newTestTransport(t, TransportOptions{TLSClientConfig: config, DisableHTTP2: true})
+		tr := newTestTransport(t, Options{TLSClientConfig: config, DisableHTTP2: true})
 		var last bool
 		for range 2 {
 			r, _ := http.NewRequest("GET", srv.URL, nil)
@@ -369,7 +369,7 @@ func TestMaxConnAge(t *testing.T) {
 			srv, _, _ := counting(t, nil)
 			srv.EnableHTTP2 = h2
 			srv.StartTLS()
-			o := TransportOptions{
+			o := Options{
 				MaxConnAge: soon, MaxConnsPerHost: 2, DisableHTTP2: !h2,
 				TLSClientConfig: srv.Client().Transport.(*http.Transport).TLSClientConfig,
 				DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -391,7 +391,7 @@ func TestMaxConnAge(t *testing.T) {
 			}
 		})
 	}
-	withServer(t, TransportOptions{MaxConnAge: -1}, slow, func(t *testing.T, tr *Transport) {
+	withServer(t, Options{MaxConnAge: -1}, slow, func(t *testing.T, tr *Transport) {
 		for range 500 {
 			if _, err := get(context.Background(), tr, upstreamURL); err != nil {
 				t.Fatal(err)
@@ -401,7 +401,7 @@ func TestMaxConnAge(t *testing.T) {
 			t.Errorf("%d dials without a limit", n)
 		}
 	})
-	withServer(t, TransportOptions{MaxConnAge: 10 * time.Second}, slow, func(t *testing.T, tr *Transport) {
+	withServer(t, Options{MaxConnAge: 10 * time.Second}, slow, func(t *testing.T, tr *Transport) {
 		for range 2 {
 			if _, err := get(context.Background(), tr, upstreamURL); err != nil {
 				t.Fatal(err)

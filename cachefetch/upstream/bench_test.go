@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"io"
@@ -12,7 +12,7 @@ import (
 func BenchmarkTransport(b *testing.B) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok") }))
 	defer srv.Close()
-	tr := newTestTransport(b, TransportOptions{})
+	tr := newTestTransport(b, Options{})
 	for _, t := range []struct {
 		name string
 		http.RoundTripper

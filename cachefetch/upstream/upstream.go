@@ -1,4 +1,13 @@
-package cachefetch
+// Package upstream is a client for the services that a program waits for: an
+// [http.RoundTripper] with a pool of connections that is large enough for them to
+// be reused, a bound on the requests in flight with a short queue in front, and a
+// time limit on everything that waits.
+//
+//	transport, err := upstream.New(upstream.Options{Name: "users", RequestsPerSecond: 500, Latency: 300 * time.Millisecond})
+//	if err != nil { ... }
+//	defer transport.Close()
+//	client := &http.Client{Transport: transport}
+package upstream
 
 import (
 	"context"
@@ -16,11 +25,11 @@ import (
 // A Transport is an [http.RoundTripper] for one upstream: a pool of
 // connections large enough to be reused, a bound on the requests in flight to
 // each host with a short queue in front, and a time limit on everything that
-// waits. It is made by [NewTransport], used as http.Client.Transport, and
+// waits. It is made by [New], used as http.Client.Transport, and
 // should be closed after use. All methods may be called concurrently.
 //
 // A request that cannot be sent now fails with a [*RefusedError], one that
-// fails on its way with an [*UpstreamError], and one whose own context ends
+// fails on its way with an [*Error], and one whose own context ends
 // with that context's error.
 //
 // A Transport sends a request again at most once: when the connection was lost
@@ -33,13 +42,13 @@ import (
 //
 // Response bodies must be closed, as always. One that is closed early is read
 // on a little, so that its connection can be used again; one that is forgotten
-// is found after TransportOptions.BodyTimeout.
+// is found after Options.BodyTimeout.
 //
 // A host that cannot be reached leaves about 600 bytes behind in net/http. At
 // 1,000 such hosts the Transport begins with a new pool, closes the idle
 // connections of the one before, and those in use when they become idle.
 type Transport struct {
-	opts    TransportOptions // with defaults
+	opts    Options // with defaults
 	pool    atomic.Pointer[http.Transport]
 	conns   conns
 	hosts   hosts
@@ -51,9 +60,9 @@ type Transport struct {
 	close   context.CancelFunc
 }
 
-// NewTransport returns a Transport, or an error that names every option that
+// New returns a Transport, or an error that names every option that
 // no transport can be made with.
-func NewTransport(o TransportOptions) (*Transport, error) {
+func New(o Options) (*Transport, error) {
 	named := o.Name != ""
 	o, err := o.WithDefaults()
 	if err != nil {
@@ -76,7 +85,7 @@ func NewTransport(o TransportOptions) (*Transport, error) {
 	t.metrics = newTransportMetrics(t)
 	if named && !o.Unlisted && !t.metrics.group.Register() {
 		t.close()
-		return nil, fmt.Errorf("cachefetch: TransportOptions.Name: %q: another transport has this name", o.Name)
+		return nil, fmt.Errorf("upstream: Options.Name: %q: another transport has this name", o.Name)
 	}
 	return t, nil
 }
@@ -182,12 +191,12 @@ func (t *Transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	t.retry.earn()
 	if r.URL == nil {
 		closeBody(r)
-		return nil, errors.New("cachefetch: Transport: request without URL")
+		return nil, errors.New("upstream: request without URL")
 	}
 	if t.closing.Err() != nil {
 		closeBody(r)
 		t.metrics.failed[PhaseQueue].Inc()
-		return nil, ErrTransportClosed
+		return nil, ErrClosed
 	}
 	x := newTrip(t, r)
 	resp, err := x.send(r)
@@ -212,7 +221,7 @@ func closeBody(r *http.Request) {
 func (t *Transport) CloseIdleConnections() { t.pool.Load().CloseIdleConnections() }
 
 // Close ends all requests, those whose response body is still being read
-// included, with [ErrTransportClosed], ends all dials, and closes all
+// included, with [ErrClosed], ends all dials, and closes all
 // connections, those that became something else by an upgrade included. When
 // it has returned, nothing is sent any more. It returns nil, and may be called
 // more than once.

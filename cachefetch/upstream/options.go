@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// TransportOptions configures a [Transport]. The zero value works. A size that
+// Options configures a [Transport]. The zero value works. A size that
 // is left out follows from those that are given; two that contradict each
-// other are an error of [NewTransport]. docs/tuning.md has worked examples.
-type TransportOptions struct {
+// other are an error of [New]. docs/tuning.md has worked examples.
+type Options struct {
 	// Name is the label "upstream" of the metrics, and stands in errors. With
 	// a name, metrics are part of what package VictoriaMetrics/metrics
 	// writes, until Close, and a name that another Transport has is an error.

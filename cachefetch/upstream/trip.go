@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"context"
@@ -55,7 +55,7 @@ type tripKey struct{}
 func newTrip(t *Transport, r *http.Request) *trip {
 	x := &trip{t: t, host: r.URL.Host, own: r.Context(), phase: PhaseQueue, since: time.Now()}
 	x.ctx, x.cancel = context.WithCancelCause(x.own)
-	x.detach = context.AfterFunc(t.closing, func() { x.cancel(ErrTransportClosed) })
+	x.detach = context.AfterFunc(t.closing, func() { x.cancel(ErrClosed) })
 	if limit := t.opts.RequestTimeout; limit > 0 {
 		x.whole = time.AfterFunc(limit, func() { x.cancel(&budgetError{"RequestTimeout", limit}) })
 	}
@@ -229,14 +229,14 @@ func (x *trip) failure(err error) error {
 	}
 	x.t.metrics.failed[phase].Inc()
 	if x.t.closing.Err() != nil {
-		return ErrTransportClosed
+		return ErrClosed
 	}
 	if cause != nil {
 		err = cause
 	} else {
 		err = x.t.named(phase, err)
 	}
-	return &UpstreamError{Upstream: x.t.opts.Name, Host: x.host, Phase: phase, Sent: sent, Err: err}
+	return &Error{Upstream: x.t.opts.Name, Host: x.host, Phase: phase, Sent: sent, Err: err}
 }
 
 // refusal returns which limit of the transport's kept a request from getting a

@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"context"
@@ -20,7 +20,7 @@ const (
 )
 
 // errLeaked ends the trip of a body that nobody reads or closes.
-var errLeaked = errors.New("cachefetch: response body was neither read nor closed within TransportOptions.BodyTimeout")
+var errLeaked = errors.New("upstream: response body was neither read nor closed within Options.BodyTimeout")
 
 // deliver hands the response over. The trip goes on with its body.
 func (x *trip) deliver(resp *http.Response) {

@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"io"
@@ -6,11 +6,11 @@ import (
 	"github.com/freshet-go/freshet/internal/metrics"
 )
 
-// TransportStats are counts since a [Transport] was made, and what goes on now.
-type TransportStats struct {
+// Stats are counts since a [Transport] was made, and what goes on now.
+type Stats struct {
 	Requests  uint64 // calls of RoundTrip
 	Refused   uint64 // of these, failed with a RefusedError
-	Failed    uint64 // of these, failed with an UpstreamError or ErrTransportClosed, in their body too
+	Failed    uint64 // of these, failed with an Error or ErrClosed, in their body too
 	Abandoned uint64 // of these, ended by the caller's own context
 
 	NewConns    uint64 // requests that were the first on their connection
@@ -26,9 +26,9 @@ type TransportStats struct {
 }
 
 // Stats returns a snapshot.
-func (t *Transport) Stats() TransportStats {
+func (t *Transport) Stats() Stats {
 	m := t.metrics
-	s := TransportStats{
+	s := Stats{
 		Requests:    m.requests.Get(),
 		Abandoned:   m.abandoned.Get(),
 		NewConns:    m.newConns.Get(),
@@ -50,8 +50,8 @@ func (t *Transport) Stats() TransportStats {
 }
 
 // WriteMetrics writes the transport's metrics to w in the Prometheus text
-// format, each family with HELP and TYPE. [WriteMetrics] writes those of
-// several transports and caches.
+// format, each family with HELP and TYPE. cachefetch.WriteMetrics writes those
+// of several transports and caches.
 func (t *Transport) WriteMetrics(w io.Writer) { t.metrics.group.WriteMetrics(w) }
 
 // transportMetrics are made with the transport. The maps are never written to
