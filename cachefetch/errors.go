@@ -50,21 +50,17 @@ func (e *httpError) HTTPFailure() (status int, retryAfter time.Duration) {
 // they share panics, or ends its goroutine with runtime.Goexit. The caller who
 // began the load gets the panic itself, with its original value.
 type PanicError struct {
-	Key   string // empty for a call of a fan-out
+	Key   string
 	Value any    // the panic's value, nil after runtime.Goexit
 	Stack []byte // of the goroutine that panicked
 }
 
 // Error implements error. It leaves out the stack.
 func (e *PanicError) Error() string {
-	what := "call"
-	if e.Key != "" {
-		what = fmt.Sprintf("load of key %q", e.Key)
-	}
 	if e.Value == nil {
-		return fmt.Sprintf("cachefetch: %s called runtime.Goexit", what)
+		return fmt.Sprintf("cachefetch: load of key %q called runtime.Goexit", e.Key)
 	}
-	return fmt.Sprintf("cachefetch: %s panicked: %v", what, e.Value)
+	return fmt.Sprintf("cachefetch: load of key %q panicked: %v", e.Key, e.Value)
 }
 
 // Unwrap returns the panic's value if that is an error.

@@ -15,7 +15,7 @@ import (
 
 	chimw "github.com/go-chi/chi/v5/middleware"
 
-	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/cachefetch/fanout"
 )
 
 // within gives each request so long, as middleware outside of the cache does.
@@ -403,7 +403,7 @@ func TestInboundDeadlineInsideOfARun(t *testing.T) {
 		defer c.Close()
 		var left []time.Duration
 		h := c.Handler(Policy{TTL: time.Second, StaleWhileRevalidate: time.Hour, FillTimeout: time.Minute})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			d, ok := cachefetch.InboundDeadline(r.Context())
+			d, ok := fanout.InboundDeadline(r.Context())
 			if !ok {
 				d = time.Now().Add(-1)
 			}

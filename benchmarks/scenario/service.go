@@ -28,7 +28,7 @@ type serviceConfig struct {
 	Upstreams  []upstreamReady
 	Pool       bool    // upstream.New instead of http.DefaultClient
 	Rate       float64 // requests a second that the pool is made for
-	SideBySide bool    // cachefetch.Join3 instead of one call after another
+	SideBySide bool    // fanout.Join3 instead of one call after another
 	Cache      bool    // Cache.Handler in front
 	Limit      int     // requests in the handler at once, by middleware.Limit; 0 means no limit
 }

@@ -29,8 +29,12 @@ var (
 	// never lists what one package, and everything below it, must not reach.
 	never = map[string][]string{
 		root + "/internal":   {root + "/middleware", root + "/cachefetch"},
-		root + "/cachefetch": {root + "/middleware"},
-		root + "/server":     {root + "/benchmarks", root + "/compat", "testing", "github.com/stretchr/testify"},
+		root + "/middleware": {root + "/cachefetch"},
+		root + "/cachefetch": {root + "/middleware", root + "/cachefetch/upstream", root + "/cachefetch/fanout"},
+		// Rooms beside the typed cache, which know nothing of it.
+		root + "/cachefetch/upstream": {root + "/cachefetch", root + "/internal/engine"},
+		root + "/cachefetch/fanout":   {root + "/cachefetch", root + "/internal/engine"},
+		root + "/server":              {root + "/benchmarks", root + "/compat", "testing", "github.com/stretchr/testify"},
 	}
 
 	// stdlibOnly are packages that import nothing but the standard library,

@@ -10,6 +10,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/cachefetch/fanout"
 	"github.com/freshet-go/freshet/cachefetch/upstream"
 	cachemw "github.com/freshet-go/freshet/middleware"
 )
@@ -92,7 +93,7 @@ func (d *Demo) fastPage(w http.ResponseWriter, r *http.Request) {
 			return f.fetch(ctx, f.clients[i], d.upstreams[i], id)
 		}
 	}
-	user, preferences, content, err := cachefetch.Join3(r.Context(),
+	user, preferences, content, err := fanout.Join3(r.Context(),
 		func(ctx context.Context) (json.RawMessage, error) { return f.users.Fetch(ctx, id, load(0)) },
 		func(ctx context.Context) (json.RawMessage, error) { return f.preferences.Fetch(ctx, id, load(1)) },
 		load(2))

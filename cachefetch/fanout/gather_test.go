@@ -1,4 +1,4 @@
-package cachefetch
+package fanout
 
 import (
 	"context"
@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/freshet-go/freshet/cachefetch"
 )
 
 // One budget from the inbound deadline, a limit per call, what is missing
@@ -192,7 +194,7 @@ func TestGatherTurns(t *testing.T) {
 // for, though the load itself has more.
 func TestGatherInsideOfALoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, err := New(Options[int]{MaxBytes: 1 << 20, TTL: time.Second, StaleWhileRevalidate: time.Hour, LoadTimeout: time.Minute})
+		c, err := cachefetch.New(cachefetch.Options[int]{MaxBytes: 1 << 20, TTL: time.Second, StaleWhileRevalidate: time.Hour, LoadTimeout: time.Minute})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,4 +1,4 @@
-package cachefetch
+package fanout
 
 import (
 	"context"
@@ -41,11 +41,11 @@ func (o GatherOptions) Validate() error {
 		value time.Duration
 	}{{"Budget", o.Budget}, {"Reserve", o.Reserve}, {"PartTimeout", o.PartTimeout}} {
 		if d.value < 0 {
-			bad = append(bad, fmt.Errorf("cachefetch: GatherOptions.%s: %v: must not be negative", d.field, d.value))
+			bad = append(bad, fmt.Errorf("fanout: GatherOptions.%s: %v: must not be negative", d.field, d.value))
 		}
 	}
 	if o.Limit < 0 {
-		bad = append(bad, fmt.Errorf("cachefetch: GatherOptions.Limit: %d: must not be negative", o.Limit))
+		bad = append(bad, fmt.Errorf("fanout: GatherOptions.Limit: %d: must not be negative", o.Limit))
 	}
 	return errors.Join(bad...)
 }
@@ -54,12 +54,12 @@ var (
 	// ErrMissing matches the error of a part that was not there in time: it
 	// exceeded PartTimeout, or all the time for the whole was over.
 	// errors.Is(err, context.DeadlineExceeded) is true as well.
-	ErrMissing = errors.New("cachefetch: part is not there in time")
+	ErrMissing = errors.New("fanout: part is not there in time")
 
 	// ErrPartCancelled matches the error of a part that was given up although
 	// there was time: a required part had failed, or the inbound request's
 	// context was cancelled. errors.Is(err, context.Canceled) is true as well.
-	ErrPartCancelled = errors.New("cachefetch: part was cancelled")
+	ErrPartCancelled = errors.New("fanout: part was cancelled")
 )
 
 // InboundDeadline returns the deadline of the inbound request that ctx comes
@@ -71,9 +71,9 @@ func InboundDeadline(ctx context.Context) (deadline time.Time, ok bool) { return
 // A Gather puts together an answer of which some parts may be missing. All
 // parts run side by side under one deadline, taken from the inbound request:
 //
-//	g := cachefetch.NewGather(r.Context(), cachefetch.GatherOptions{Budget: 500 * time.Millisecond})
-//	user := cachefetch.Require(g, "user", func(ctx context.Context) (User, error) { return users.Fetch(ctx, id, loadUser) })
-//	ads := cachefetch.Allow(g, "ads", func(ctx context.Context) ([]Ad, error) { return ads.Fetch(ctx, id, loadAds) })
+//	g := fanout.NewGather(r.Context(), fanout.GatherOptions{Budget: 500 * time.Millisecond})
+//	user := fanout.Require(g, "user", func(ctx context.Context) (User, error) { return users.Fetch(ctx, id, loadUser) })
+//	ads := fanout.Allow(g, "ads", func(ctx context.Context) ([]Ad, error) { return ads.Fetch(ctx, id, loadAds) })
 //	if err := g.Wait(); err != nil { ... } // no user
 //	page := Page{User: user.Value(), Ads: ads.Value(), Missing: g.Missing()}
 //
@@ -100,7 +100,7 @@ type part struct {
 	err      error // guarded by Gather.mu until over; errPending at first
 }
 
-var errPending = errors.New("cachefetch: part is read before Wait")
+var errPending = errors.New("fanout: part is read before Wait")
 
 // A siblingError ends all parts because one of them, a required one, failed.
 // It does not wrap that error, which is not theirs.
