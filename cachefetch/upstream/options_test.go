@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestTransportOptionsErrorsNameFieldAndValue(t *testing.T) {
+func TestOptionsErrorsNameFieldAndValue(t *testing.T) {
 	for _, tt := range []struct {
 		field, value string
 		o            Options
@@ -111,7 +111,7 @@ func TestTransportTimesFollow(t *testing.T) {
 }
 
 // The options are the caller's, and may be used for the next transport.
-func TestNewTransportLeavesOptionsAlone(t *testing.T) {
+func TestNewLeavesOptionsAlone(t *testing.T) {
 	o := Options{TLSClientConfig: &tls.Config{ServerName: "a"}}
 	tr := newTestTransport(t, o)
 	if o.MaxConnsPerHost != 0 || o.Name != "" || tr.pool.Load().TLSClientConfig == o.TLSClientConfig {
