@@ -140,6 +140,10 @@ type Upstream struct {
 	// IdleTimeout is how long an idle connection is kept. It should be less
 	// than the upstream's own limit.
 	IdleTimeout time.Duration
+
+	// MaxConnAge is how long a connection takes new requests, so that a change
+	// of the upstream's addresses is seen. Zero means 5 minutes.
+	MaxConnAge time.Duration
 }
 
 // A Route sends the requests of one pattern to an upstream, through the cache.

@@ -33,6 +33,7 @@ func (u Upstream) transportOptions() upstream.Options {
 		// Bodies may be long: BodyTimeout watches over them.
 		RequestTimeout:  cmp.Or(u.RequestTimeout, -1),
 		IdleConnTimeout: u.IdleTimeout,
+		MaxConnAge:      u.MaxConnAge,
 		DisableHTTP2:    u.NoHTTP2,
 		H2C:             u.H2C,
 		// Clients get the bytes that the upstream sent, compressed or not.
@@ -61,6 +62,7 @@ var poolKeys = []string{
 	"BodyTimeout", "body_timeout",
 	"RequestTimeout", "request_timeout",
 	"IdleConnTimeout", "idle_timeout",
+	"MaxConnAge", "max_conn_age",
 	"DisableHTTP2", "http2: false",
 	"H2C", "h2c",
 }
