@@ -173,8 +173,8 @@ func (b *body) Close() error {
 		// The Read is ended by its connection, and only then net/http is told:
 		// else it tries to read the rest, behind the Read that waits for it.
 		b.trip.cancel(context.Canceled)
-		b.reads.Lock()
-		b.reads.Unlock() //nolint:staticcheck // empty on purpose
+		b.reads.Lock() // until it has returned
+		b.reads.Unlock()
 	case b.drains && left <= drainBytes && b.trip.ctx.Err() == nil:
 		enough := time.AfterFunc(drainTime, func() { b.trip.cancel(context.Canceled) })
 		_, _ = io.CopyN(io.Discard, b.from, drainBytes+1)
