@@ -47,10 +47,8 @@
 //
 // # Upstreams
 //
-// [NewTransport] makes an [http.RoundTripper] for what loads call: a pool of
-// connections sized from the expected load, a bound on the requests in flight
-// with a short queue in front, a budget for everything that waits. [Join2],
-// [Map] and [Gather] call side by side.
+// Package upstream, beside this one, makes an [http.RoundTripper] for what loads
+// call, sized and bounded. Package fanout calls side by side.
 package cachefetch
 
 import (

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/inbound"
 )
 
 // start describes a flight that runs load and stores what it returns. done is
@@ -150,6 +151,7 @@ func (c *Cache[V]) refresh(ctx context.Context, ls []lookup[V], of loadOf[V]) {
 		}
 		return
 	}
+	ctx = inbound.Without(ctx) // who asked has an answer already
 	left := new(atomic.Int64)
 	left.Store(int64(len(due)))
 	for _, l := range due {

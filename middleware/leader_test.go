@@ -155,7 +155,6 @@ func (w *session) Write(p []byte) (int, error) {
 }
 func (w *session) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-
 // Session middleware outside begins a session for a visitor without a cookie,
 // the handler greets him, and where the header is written the session store
 // fails with a panic. The page was never given to anyone; it is his (0020,

@@ -97,8 +97,8 @@ func NewLimiter(o LimitOptions) (*Limiter, error) {
 	}
 	l.wait = l.group.Histogram("freshet_limit_wait_seconds", "Time that requests waited for a place in front of the handler.")
 	const refused = "Requests answered 503 by the limiter, by reason."
-	l.full = l.group.Counter("freshet_limit_refused_total", refused, "reason", "queue full")
-	l.expired = l.group.Counter("freshet_limit_refused_total", refused, "reason", "queue timeout")
+	l.full = l.group.Counter("freshet_limit_refused_total", refused, "reason", reasonQueueFull)
+	l.expired = l.group.Counter("freshet_limit_refused_total", refused, "reason", reasonQueueTimeout)
 	for _, g := range []struct {
 		name, help string
 		read       func() int64
@@ -122,6 +122,12 @@ func Limit(o LimitOptions) func(http.Handler) http.Handler {
 	}
 	return l.Handler
 }
+
+// Reasons why a [Limiter] refuses, values of the label of its own metric.
+const (
+	reasonQueueFull    = "queue_full"
+	reasonQueueTimeout = "queue_timeout"
+)
 
 // Handler returns next behind the limiter. All handlers that one Limiter wraps
 // share its places. A place is held until the handler returns: for one that

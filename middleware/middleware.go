@@ -43,32 +43,32 @@
 //	crowded           Policy.MaxWaiting requests wait for others already
 //	empty             the handler wrote nothing
 //	error             the handler answered with an error that an old response stands in for, or none did
-//	event-stream      the response is an event stream
+//	event_stream      the response is an event stream
 //	expired           the response will never be fresh, nor usable stale
 //	flush, hijack     the handler took the connection before it wrote a header
 //	incomplete        the response broke off
 //	method            the method's response says nothing about GET
-//	must-understand   the response asks for a status code to be understood that is not
-//	no-cache          the response has to be validated, and has nothing to do so by
-//	no-freshness      nothing says for how long the response is fresh
-//	no-store          the response forbids it, or its Cache-Control is malformed
-//	only-if-cached    the request wants a stored response, and there is none
+//	must_understand   the response asks for a status code to be understood that is not
+//	no_cache          the response has to be validated, and has nothing to do so by
+//	no_freshness      nothing says for how long the response is fresh
+//	no_store          the response forbids it, or its Cache-Control is malformed
+//	only_if_cached    the request wants a stored response, and there is none
 //	panic             the handler panicked
 //	partial           the response is a part (206)
 //	precondition      the request has one that the cache cannot tell (If-Match, If-Unmodified-Since)
 //	private           the response is for one user
 //	purged            it was purged while it was made
-//	request-no-store  the request forbids it, and counts
-//	set-cookie        the response sets a cookie
+//	request_no_store  the request forbids it, and counts
+//	set_cookie        the response sets a cookie
 //	status            responses with this status code are never stored
 //	timeout           the handler took too long
-//	no-room           other responses that are under way have all the bytes that there are for such
-//	too-large         the body is larger than Policy.MaxBodyBytes, or the cache has no room
+//	no_room           other responses that are under way have all the bytes that there are for such
+//	too_large         the body is larger than Policy.MaxBodyBytes, or the cache has no room
 //	trailer           the response has trailers
 //	unheard           middleware outside did not write the header of the first client in time, or panicked
 //	upgrade           the request asks for another protocol
 //	variants          the URL has more variants than Policy.MaxVariants
-//	vary-star         no other request can match the response's Vary
+//	vary_star         no other request can match the response's Vary
 //
 // # What is said outside
 //

@@ -54,6 +54,7 @@ upstreams:
     body_timeout: 6s
     request_timeout: 7s
     idle_timeout: 5s
+    max_conn_age: 8s
   twin: *app
   clear:
     url: http://127.0.0.1:8000
@@ -100,7 +101,7 @@ routes:
 		Name: "app", URL: "https://app.example/base", PreserveHost: true, NoVia: true, NoHTTP2: true, Proxy: true,
 		MaxConns: 7, MaxIdleConns: 6, MaxInFlight: 8, MaxQueue: -1,
 		ConnTimeout: time.Second, DialTimeout: 2 * time.Second, TLSTimeout: 3 * time.Second,
-		ResponseHeaderTimeout: 4 * time.Second, BodyTimeout: 6 * time.Second, RequestTimeout: 7 * time.Second, IdleTimeout: 5 * time.Second,
+		ResponseHeaderTimeout: 4 * time.Second, BodyTimeout: 6 * time.Second, RequestTimeout: 7 * time.Second, IdleTimeout: 5 * time.Second, MaxConnAge: 8 * time.Second,
 	}
 	twin := app
 	twin.Name = "twin"
@@ -182,7 +183,7 @@ func TestParseErrors(t *testing.T) {
 		"refresh_workers, drain_timeout, read_header_timeout, idle_timeout, max_header_bytes, max_header_fields, h2c, upstreams, routes")
 	f("unknown key of upstream", upstream("uri: x"), "f.yaml:4:5: upstreams.app.uri: unknown key, must be one of url, preserve_host, via, h2c, "+
 		"http2, proxy, requests_per_second, latency, max_conns, max_idle_conns, max_in_flight, max_queue, queue_timeout, conn_timeout, "+
-		"dial_timeout, tls_timeout, response_header_timeout, body_timeout, request_timeout, idle_timeout")
+		"dial_timeout, tls_timeout, response_header_timeout, body_timeout, request_timeout, idle_timeout, max_conn_age")
 	f("unknown key of limit", route("limit: {places: 5}"), "f.yaml:7:13: routes[0].limit.places: unknown key, must be one of max_in_flight, max_queue, queue_timeout")
 	f("unknown key of route", route("path: /x"), "f.yaml:7:5: routes[0].path: unknown key, must be one of pattern, upstream, strip_prefix, policy, limit")
 	f("unknown key of policy", policy("tll: 1m"), "f.yaml:8:7: routes[0].policy.tll: unknown key, must be one of name, ttl, status_ttl, "+
@@ -254,7 +255,7 @@ func TestParseErrors(t *testing.T) {
 		"f.yaml:4:10: upstreams.app.h2c: true: only for http URLs, https negotiates HTTP/2 by itself")
 	for _, key := range []string{
 		"queue_timeout", "conn_timeout", "dial_timeout", "tls_timeout", "response_header_timeout",
-		"body_timeout", "request_timeout", "idle_timeout",
+		"body_timeout", "request_timeout", "idle_timeout", "max_conn_age",
 	} {
 		at := 5 + len(key) + 2
 		f("negative "+key, upstream(key+": -1s"), "f.yaml:4:"+itoa(at)+": upstreams.app."+key+": -1s: must not be negative")

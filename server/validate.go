@@ -146,6 +146,7 @@ func (c Config) validateUpstreams(l *errorList) {
 			l.add(path+".h2c", "true: only for http URLs, https negotiates HTTP/2 by itself")
 		}
 		notNegative(l, path+".request_timeout", u.RequestTimeout)
+		notNegative(l, path+".max_conn_age", u.MaxConnAge)
 		validatePool(l, path, u)
 	}
 }

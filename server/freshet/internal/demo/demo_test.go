@@ -159,7 +159,7 @@ func TestDelays(t *testing.T) {
 
 func TestUpstreamWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u := &upstream{spec: specs[0]}
+		u := &slowServer{spec: specs[0]}
 		start := time.Now()
 		w := httptest.NewRecorder()
 		u.serve(w, httptest.NewRequest("GET", "/1", nil))

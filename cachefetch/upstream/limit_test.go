@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"context"
@@ -22,9 +22,9 @@ func slow(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, "ok")
 }
 
-// T9: what waits has a place in a bounded queue, and a deadline of its own.
-func TestT9QueueIsBoundedInLengthAndTime(t *testing.T) {
-	o := TransportOptions{MaxConnsPerHost: 2, MaxInFlight: 2, MaxQueue: 3, QueueTimeout: 1500 * time.Millisecond}
+// What waits has a place in a bounded queue, and a deadline of its own.
+func TestQueueIsBoundedInLengthAndTime(t *testing.T) {
+	o := Options{MaxConnsPerHost: 2, MaxInFlight: 2, MaxQueue: 3, QueueTimeout: 1500 * time.Millisecond}
 	withServer(t, o, slow, func(t *testing.T, tr *Transport) {
 		begin := time.Now()
 		type answer struct {
@@ -68,7 +68,7 @@ func TestT9QueueIsBoundedInLengthAndTime(t *testing.T) {
 }
 
 func TestQueueIsFirstInFirstOut(t *testing.T) {
-	withServer(t, TransportOptions{MaxInFlight: 1, QueueTimeout: 20 * time.Second, MaxQueue: 10}, slow, func(t *testing.T, tr *Transport) {
+	withServer(t, Options{MaxInFlight: 1, QueueTimeout: 20 * time.Second, MaxQueue: 10}, slow, func(t *testing.T, tr *Transport) {
 		var mu sync.Mutex
 		var order []int
 		var all sync.WaitGroup
@@ -92,7 +92,7 @@ func TestQueueIsFirstInFirstOut(t *testing.T) {
 
 // A caller that leaves frees its place in the queue at once.
 func TestQueueRespectsTheCallersContext(t *testing.T) {
-	withServer(t, TransportOptions{MaxInFlight: 1, MaxQueue: 1, QueueTimeout: 5 * time.Second}, slow, func(t *testing.T, tr *Transport) {
+	withServer(t, Options{MaxInFlight: 1, MaxQueue: 1, QueueTimeout: 5 * time.Second}, slow, func(t *testing.T, tr *Transport) {
 		go get(context.Background(), tr, upstreamURL)
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(context.Background())
@@ -116,7 +116,7 @@ func TestQueueRespectsTheCallersContext(t *testing.T) {
 
 // Hosts do not take each other's places.
 func TestLimitIsPerHost(t *testing.T) {
-	withServer(t, TransportOptions{MaxInFlight: 1, MaxQueue: -1}, slow, func(t *testing.T, tr *Transport) {
+	withServer(t, Options{MaxInFlight: 1, MaxQueue: -1}, slow, func(t *testing.T, tr *Transport) {
 		errs := make(chan error)
 		for _, host := range []string{"http://a.test/", "http://b.test/", "http://A.test:80/x"} {
 			go func() {
@@ -146,7 +146,7 @@ func TestPlaceIsHeldForTheBody(t *testing.T) {
 		wait(r, time.Second)
 		io.WriteString(w, "last")
 	}
-	withServer(t, TransportOptions{MaxInFlight: 1, MaxQueue: -1}, h, func(t *testing.T, tr *Transport) {
+	withServer(t, Options{MaxInFlight: 1, MaxQueue: -1}, h, func(t *testing.T, tr *Transport) {
 		r, _ := http.NewRequest("GET", upstreamURL, nil)
 		resp, err := tr.RoundTrip(r)
 		if err != nil {
@@ -169,7 +169,7 @@ func TestPlaceIsHeldForTheBody(t *testing.T) {
 
 // Requests with a place wait for a connection no longer than ConnTimeout.
 func TestConnTimeout(t *testing.T) {
-	o := TransportOptions{MaxConnsPerHost: 1, MaxInFlight: 2, ConnTimeout: 400 * time.Millisecond}
+	o := Options{MaxConnsPerHost: 1, MaxInFlight: 2, ConnTimeout: 400 * time.Millisecond}
 	withServer(t, o, slow, func(t *testing.T, tr *Transport) {
 		go get(context.Background(), tr, upstreamURL)
 		synctest.Wait()
@@ -196,7 +196,7 @@ func TestOverloadForAMinuteIsFlat(t *testing.T) {
 		}
 		wait(r, 100*time.Millisecond)
 	}
-	o := TransportOptions{MaxConnsPerHost: conns, MaxInFlight: inFlight, MaxQueue: queue, QueueTimeout: 250 * time.Millisecond}
+	o := Options{MaxConnsPerHost: conns, MaxInFlight: inFlight, MaxQueue: queue, QueueTimeout: 250 * time.Millisecond}
 	withServer(t, o, h, func(t *testing.T, tr *Transport) {
 		var good, refused atomic.Int64
 		idle := goroutines()

@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"fmt"
@@ -12,7 +12,7 @@ import (
 )
 
 // h2Server is a TLS server whose connections take so many streams.
-func h2Server(t *testing.T, streams int, h http.HandlerFunc) (*httptest.Server, TransportOptions) {
+func h2Server(t *testing.T, streams int, h http.HandlerFunc) (*httptest.Server, Options) {
 	t.Helper()
 	srv := httptest.NewUnstartedServer(h)
 	srv.EnableHTTP2 = true
@@ -20,12 +20,12 @@ func h2Server(t *testing.T, streams int, h http.HandlerFunc) (*httptest.Server, 
 	srv.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: streams}
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
-	return srv, TransportOptions{TLSClientConfig: srv.Client().Transport.(*http.Transport).TLSClientConfig}
+	return srv, Options{TLSClientConfig: srv.Client().Transport.(*http.Transport).TLSClientConfig}
 }
 
-// T4: requests beyond the streams of a connection get another connection, and
+// Requests beyond the streams of a connection get another connection, and
 // do not wait where nobody sees them.
-func TestT4StreamLimitOpensConnections(t *testing.T) {
+func TestStreamLimitOpensConnections(t *testing.T) {
 	const n, streams = 60, 10
 	all := make(chan struct{})
 	var arrived sync.WaitGroup
@@ -75,15 +75,15 @@ func TestHTTP2CanBeTurnedOffAndOn(t *testing.T) {
 	clear.Config.Protocols.SetUnencryptedHTTP2(true)
 	clear.Start()
 	t.Cleanup(clear.Close)
-	if v, err := get(t.Context(), newTestTransport(t, TransportOptions{H2C: true}), clear.URL); v != "HTTP/2.0" || err != nil {
+	if v, err := get(t.Context(), newTestTransport(t, Options{H2C: true}), clear.URL); v != "HTTP/2.0" || err != nil {
 		t.Errorf("%q, %v", v, err)
 	}
 }
 
 // The settings that no fault can show in bounded time.
 func TestPoolSettings(t *testing.T) {
-	tr := newTestTransport(t, TransportOptions{MaxConnsPerHost: 7})
-	p := tr.pool
+	tr := newTestTransport(t, Options{MaxConnsPerHost: 7})
+	p := tr.pool.Load()
 	if p.MaxConnsPerHost != 7 || p.MaxIdleConnsPerHost != 7 || p.MaxIdleConns != 28 || p.IdleConnTimeout != 90*time.Second {
 		t.Errorf("pool: %d, %d, %d, %v", p.MaxConnsPerHost, p.MaxIdleConnsPerHost, p.MaxIdleConns, p.IdleConnTimeout)
 	}

@@ -1,11 +1,9 @@
-package cachefetch
+package upstream
 
 import (
 	"errors"
-	"io"
 	"net/http"
 	"sync/atomic"
-	"syscall"
 )
 
 // A retryBudget allows retries for a tenth of all requests, counted in tenths
@@ -47,8 +45,8 @@ func (b *retryBudget) spend() bool {
 }
 
 // replayable reports whether a request can be sent again without harm: its
-// method is idempotent (RFC 9110 9.2.2), or the client says so by
-// Idempotency-Key, and its body can be had again.
+// method is idempotent (RFC 9110 9.2.2), or the client says so as net/http has
+// it, by Idempotency-Key or X-Idempotency-Key, and its body can be had again.
 func replayable(r *http.Request) bool {
 	if r.Body != nil && r.Body != http.NoBody && r.GetBody == nil {
 		return false
@@ -57,21 +55,29 @@ func replayable(r *http.Request) bool {
 	case "", http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
 		return true
 	}
-	return r.Header.Get("Idempotency-Key") != ""
+	_, key := r.Header["Idempotency-Key"]
+	_, xKey := r.Header["X-Idempotency-Key"]
+	return key || xKey
 }
 
-// connectionLost reports whether err is the end of a connection rather than a
-// timeout, a cancellation, or an answer that cannot be understood.
-func connectionLost(err error) bool {
-	for _, lost := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNABORTED} {
-		if errors.Is(err, lost) {
-			return true
-		}
+// markReplayable makes net/http send a request again, on a kept connection that
+// proves to be closed, of whatever method it is: net/http by itself does that
+// to PUT and DELETE only if they have a key. One without a value is not sent.
+func markReplayable(h http.Header) {
+	if _, ok := h["Idempotency-Key"]; !ok {
+		h["Idempotency-Key"] = nil
 	}
-	return false
 }
 
-// again returns r to be sent once more.
+// connectionLost reports whether err, of a request that was sent and got no
+// answer, is the end of a connection. It is unless a time limit was exceeded:
+// net/http has many words for it, not all of them to be told by errors.Is.
+func connectionLost(err error) bool {
+	var limit interface{ Timeout() bool }
+	return !errors.As(err, &limit) || !limit.Timeout()
+}
+
+// again returns r to be sent once more, as the attempt before was.
 func again(r *http.Request) (*http.Request, error) {
 	out := *r
 	if r.GetBody != nil {

@@ -1,4 +1,12 @@
-package cachefetch
+// Package fanout calls functions side by side: a few of different types with
+// [Join2] to [Join4], many of one kind with [Map], and those of which some may be
+// missing with a [Gather]. It is for the upstream calls that one answer is made
+// of, which take as long as the slowest then, and not as long as all together.
+//
+// Functions are given a context that ends when their result is of no use any
+// more, and should heed it. A function that panics, or ends its goroutine, takes
+// nobody with it: that is a [*PanicError].
+package fanout
 
 import (
 	"context"
@@ -18,7 +26,7 @@ import (
 // It takes as long as the slowest call, where one call after the other takes
 // the sum. A call that is cached is one line:
 //
-//	user, orders, err := cachefetch.Join2(ctx,
+//	user, orders, err := fanout.Join2(ctx,
 //		func(ctx context.Context) (User, error) { return users.Fetch(ctx, id, loadUser) },
 //		func(ctx context.Context) ([]Order, error) { return orders.Fetch(ctx, id, loadOrders) })
 func Join2[A, B any](ctx context.Context,
@@ -69,7 +77,7 @@ func Join4[A, B, C, D any](ctx context.Context,
 // an error.
 func Map[T, R any](ctx context.Context, limit int, items []T, f func(context.Context, T) (R, error)) ([]R, error) {
 	if limit < 1 {
-		return nil, fmt.Errorf("cachefetch: Map: limit %d: must be at least 1", limit)
+		return nil, fmt.Errorf("fanout: Map: limit %d: must be at least 1", limit)
 	}
 	fan := newFan(ctx)
 	fan.turns = semaphore.NewWeighted(int64(limit))
@@ -154,4 +162,25 @@ func run[T any](ctx context.Context, f func(context.Context) (T, error), done fu
 	}()
 	v, err = f(ctx)
 	returned = true
+}
+
+// A PanicError is a call that panicked, or ended its goroutine with
+// runtime.Goexit.
+type PanicError struct {
+	Value any    // the panic's value, nil after runtime.Goexit
+	Stack []byte // of the goroutine that panicked
+}
+
+// Error implements error. It leaves out the stack.
+func (e *PanicError) Error() string {
+	if e.Value == nil {
+		return "fanout: call ended by runtime.Goexit"
+	}
+	return fmt.Sprintf("fanout: call panicked: %v", e.Value)
+}
+
+// Unwrap returns the panic's value if that is an error.
+func (e *PanicError) Unwrap() error {
+	err, _ := e.Value.(error)
+	return err
 }

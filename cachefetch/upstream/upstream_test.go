@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"bytes"
@@ -17,9 +17,9 @@ import (
 	"time"
 )
 
-// T1: as many connections are kept as were needed at once.
-func TestT1ConnectionsAreReused(t *testing.T) {
-	withServer(t, TransportOptions{}, slow, func(t *testing.T, tr *Transport) {
+// As many connections are kept as were needed at once.
+func TestConnectionsAreReused(t *testing.T) {
+	withServer(t, Options{}, slow, func(t *testing.T, tr *Transport) {
 		for range 3 {
 			var all sync.WaitGroup
 			for range 50 {
@@ -38,8 +38,10 @@ func TestT1ConnectionsAreReused(t *testing.T) {
 	})
 }
 
-// T2: a body that is closed early is read to its end if that is near.
-func TestT2EarlyCloseDrains(t *testing.T) {
+// A body that is closed early is read to its end if that is near: by
+// net/http where it does that, which looks at the whole length and works behind,
+// and by the transport where it does not.
+func TestEarlyCloseDrains(t *testing.T) {
 	h := func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/json": // the decoder leaves the last chunk unread
@@ -66,12 +68,12 @@ func TestT2EarlyCloseDrains(t *testing.T) {
 	}{
 		{"/json", 0, true, 0},
 		{"/declared", 0, false, 0},
-		{"/long", 990_000, true, 0},
+		{"/long", 990_000, !poolDrains, 0},
 		{"/endless", 10, false, 0},
-		{"/silent", 1, false, drainTime},
+		{"/silent", 1, false, map[bool]time.Duration{false: drainTime}[poolDrains]},
 	} {
 		t.Run(tt.path, func(t *testing.T) {
-			withServer(t, TransportOptions{MaxInFlight: 1, MaxQueue: -1}, h, func(t *testing.T, tr *Transport) {
+			withServer(t, Options{MaxInFlight: 1, MaxQueue: -1}, h, func(t *testing.T, tr *Transport) {
 				r, _ := http.NewRequest("GET", upstreamURL+tt.path[1:], nil)
 				resp, err := tr.RoundTrip(r)
 				if err != nil {
@@ -107,7 +109,7 @@ func TestCloseEndsARead(t *testing.T) {
 		http.NewResponseController(w).Flush()
 		wait(r, time.Hour)
 	}
-	withServer(t, TransportOptions{}, h, func(t *testing.T, tr *Transport) {
+	withServer(t, Options{}, h, func(t *testing.T, tr *Transport) {
 		r, _ := http.NewRequest("GET", upstreamURL, nil)
 		resp, err := tr.RoundTrip(r)
 		if err != nil {
@@ -131,7 +133,7 @@ func TestCloseEndsARead(t *testing.T) {
 
 // A caller who leaves gets his own error, and the upstream is told.
 func TestCallerLeaves(t *testing.T) {
-	withServer(t, TransportOptions{}, slow, func(t *testing.T, tr *Transport) {
+	withServer(t, Options{}, slow, func(t *testing.T, tr *Transport) {
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
 		if _, err := get(ctx, tr, upstreamURL); err != context.DeadlineExceeded {
@@ -144,7 +146,7 @@ func TestCallerLeaves(t *testing.T) {
 }
 
 func TestCloseEndsRequests(t *testing.T) {
-	withServer(t, TransportOptions{MaxInFlight: 1, QueueTimeout: 10 * time.Second}, slow, func(t *testing.T, tr *Transport) {
+	withServer(t, Options{MaxInFlight: 1, QueueTimeout: 10 * time.Second}, slow, func(t *testing.T, tr *Transport) {
 		errs := make(chan error)
 		for range 2 { // one in flight, one in the queue
 			go func() {
@@ -156,11 +158,11 @@ func TestCloseEndsRequests(t *testing.T) {
 		begin := time.Now()
 		tr.Close()
 		for range 2 {
-			if err := <-errs; err != ErrTransportClosed {
+			if err := <-errs; err != ErrClosed {
 				t.Errorf("got %v", err)
 			}
 		}
-		if _, err := get(context.Background(), tr, upstreamURL); err != ErrTransportClosed {
+		if _, err := get(context.Background(), tr, upstreamURL); err != ErrClosed {
 			t.Errorf("afterwards: %v", err)
 		}
 		if took := time.Since(begin); took != 0 {
@@ -179,7 +181,7 @@ func TestTransportPassesThrough(t *testing.T) {
 		io.WriteString(w, "body")
 		w.Header().Set("X-Sum", "42")
 	}
-	withServer(t, TransportOptions{}, h, func(t *testing.T, tr *Transport) {
+	withServer(t, Options{}, h, func(t *testing.T, tr *Transport) {
 		hints := 0
 		ctx := httptrace.WithClientTrace(context.Background(), &httptrace.ClientTrace{
 			Got1xxResponse: func(int, textproto.MIMEHeader) error { hints++; return nil },
@@ -207,7 +209,7 @@ func TestTransportUpgrades(t *testing.T) {
 		io.Copy(conn, buf)
 		conn.Close()
 	}
-	o := TransportOptions{MaxInFlight: 1, MaxQueue: -1, RequestTimeout: time.Second, BodyTimeout: time.Second, ResponseHeaderTimeout: time.Second}
+	o := Options{MaxInFlight: 1, MaxQueue: -1, RequestTimeout: time.Second, BodyTimeout: time.Second, ResponseHeaderTimeout: time.Second}
 	withServer(t, o, h, func(t *testing.T, tr *Transport) {
 		r, _ := http.NewRequest("GET", upstreamURL, nil)
 		r.Header.Set("Connection", "Upgrade")
@@ -238,7 +240,7 @@ func TestTransportUpgrades(t *testing.T) {
 }
 
 func TestTransportMetrics(t *testing.T) {
-	o := TransportOptions{Name: "metrics test", MaxInFlight: 1, MaxQueue: -1}
+	o := Options{Name: "metrics test", MaxInFlight: 1, MaxQueue: -1}
 	withServer(t, o, slow, func(t *testing.T, tr *Transport) {
 		go get(context.Background(), tr, upstreamURL)
 		synctest.Wait()
@@ -254,7 +256,7 @@ func TestTransportMetrics(t *testing.T) {
 			`freshet_upstream_wait_seconds_sum{upstream="metrics test",phase="first_byte"} 1`,
 			`freshet_upstream_wait_seconds_sum{upstream="metrics test",phase="body"} 0`,
 			`freshet_upstream_requests_total{upstream="metrics test"} 2`,
-			`freshet_upstream_refused_total{upstream="metrics test",reason="queue full"} 1`,
+			`freshet_upstream_refused_total{upstream="metrics test",reason="queue_full"} 1`,
 			`freshet_upstream_connections_total{upstream="metrics test",kind="new"} 1`,
 			`freshet_upstream_in_flight{upstream="metrics test"} 0`,
 			`freshet_upstream_max_in_flight{upstream="metrics test"} 1`,
@@ -274,15 +276,15 @@ func TestTransportMetrics(t *testing.T) {
 
 // Two of one name could not be told apart in the metrics.
 func TestTransportNamesAreUnique(t *testing.T) {
-	first := newTestTransport(t, TransportOptions{Name: "unique"})
-	if _, err := NewTransport(TransportOptions{Name: "unique"}); err == nil || !strings.Contains(fmt.Sprint(err), `TransportOptions.Name: "unique": `) {
+	first := newTestTransport(t, Options{Name: "unique"})
+	if _, err := New(Options{Name: "unique"}); err == nil || !strings.Contains(fmt.Sprint(err), `Options.Name: "unique": `) {
 		t.Errorf("got %v", err)
 	}
-	newTestTransport(t, TransportOptions{Name: "unique", Unlisted: true})
-	newTestTransport(t, TransportOptions{})
-	newTestTransport(t, TransportOptions{})
+	newTestTransport(t, Options{Name: "unique", Unlisted: true})
+	newTestTransport(t, Options{})
+	newTestTransport(t, Options{})
 	first.Close()
-	newTestTransport(t, TransportOptions{Name: "unique"})
+	newTestTransport(t, Options{Name: "unique"})
 }
 
 // BodyTimeout is about silence: a body may take as long as it likes while it
@@ -295,7 +297,7 @@ func TestSlowBodiesAreNotCut(t *testing.T) {
 			wait(r, 900*time.Millisecond)
 		}
 	}
-	withServer(t, TransportOptions{BodyTimeout: time.Second}, h, func(t *testing.T, tr *Transport) {
+	withServer(t, Options{BodyTimeout: time.Second}, h, func(t *testing.T, tr *Transport) {
 		r, _ := http.NewRequest("GET", upstreamURL, nil)
 		resp, err := tr.RoundTrip(r)
 		if err != nil {
@@ -326,7 +328,7 @@ func (c *closeCounter) Close() error { c.closed++; return nil }
 // RoundTrip closes the body of a request that it does not send, as
 // [http.RoundTripper] wants it, and leaves the request alone.
 func TestRefusedRequestIsClosed(t *testing.T) {
-	withServer(t, TransportOptions{MaxInFlight: 1, MaxQueue: -1}, slow, func(t *testing.T, tr *Transport) {
+	withServer(t, Options{MaxInFlight: 1, MaxQueue: -1}, slow, func(t *testing.T, tr *Transport) {
 		go get(context.Background(), tr, upstreamURL)
 		synctest.Wait()
 		body := &closeCounter{Reader: strings.NewReader("body")}
@@ -336,14 +338,14 @@ func TestRefusedRequestIsClosed(t *testing.T) {
 		if body.closed != 1 || r.Body != body {
 			t.Errorf("closed %d times", body.closed)
 		}
-		if want := `cachefetch: upstream "default" (upstream.test) refused the request: queue full, retry after 1s`; err.Error() != want {
+		if want := `upstream "default" (upstream.test) refused the request: queue_full, retry after 1s`; err.Error() != want {
 			t.Errorf("got %q", err)
 		}
 	})
 }
 
 func TestCloseIdleConnections(t *testing.T) {
-	withServer(t, TransportOptions{}, slow, func(t *testing.T, tr *Transport) {
+	withServer(t, Options{}, slow, func(t *testing.T, tr *Transport) {
 		for range 2 {
 			if _, err := get(context.Background(), tr, upstreamURL); err != nil {
 				t.Fatal(err)

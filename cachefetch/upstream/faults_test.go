@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"bufio"
@@ -100,7 +100,7 @@ func reset(conn *net.TCPConn) {
 
 // faulty makes one request and returns its error and the transport's counts.
 // The transport is closed before the origin looks for connections left.
-func faulty(t *testing.T, o TransportOptions, method, url string) (string, TransportStats, error) {
+func faulty(t *testing.T, o Options, method, url string) (string, Stats, error) {
 	t.Helper()
 	tr := newTestTransport(t, o)
 	var body io.Reader
@@ -130,15 +130,15 @@ func faulty(t *testing.T, o TransportOptions, method, url string) (string, Trans
 
 func TestFaultUpstreamHangs(t *testing.T) {
 	up := listen(t, func(conn *net.TCPConn, _ int64) { readRequest(bufio.NewReader(conn)) })
-	_, s, err := faulty(t, TransportOptions{ResponseHeaderTimeout: soon}, "GET", up.url())
-	if e := wantUpstreamError(t, err, PhaseFirstByte, context.DeadlineExceeded); !e.Timeout() || !strings.Contains(e.Error(), "ResponseHeaderTimeout") {
+	_, s, err := faulty(t, Options{ResponseHeaderTimeout: soon}, "GET", up.url())
+	if e := wantError(t, err, PhaseFirstByte, context.DeadlineExceeded); !e.Timeout() || !strings.Contains(e.Error(), "ResponseHeaderTimeout") {
 		t.Errorf("does not tell that it is a timeout, or which: %v", e)
 	}
 	if s.Retries != 0 || s.Failed != 1 {
 		t.Errorf("%+v", s)
 	}
-	_, _, err = faulty(t, TransportOptions{RequestTimeout: soon}, "GET", up.url())
-	if e := wantUpstreamError(t, err, PhaseFirstByte, context.DeadlineExceeded); !e.Timeout() {
+	_, _, err = faulty(t, Options{RequestTimeout: soon}, "GET", up.url())
+	if e := wantError(t, err, PhaseFirstByte, context.DeadlineExceeded); !e.Timeout() {
 		t.Errorf("%v", e)
 	}
 }
@@ -154,11 +154,11 @@ func TestFaultUpstreamResets(t *testing.T) {
 		io.WriteString(conn, okResponse)
 	}
 	up := listen(t, serve)
-	if v, s, err := faulty(t, TransportOptions{}, "GET", up.url()); v != "ok" || err != nil || s.Retries != 1 {
+	if v, s, err := faulty(t, Options{}, "GET", up.url()); v != "ok" || err != nil || s.Retries != 1 {
 		t.Errorf("%q, %v, %d retries", v, err, s.Retries)
 	}
-	_, s, err := faulty(t, TransportOptions{}, "POST", up.url())
-	wantUpstreamError(t, err, PhaseFirstByte, syscall.ECONNRESET)
+	_, s, err := faulty(t, Options{}, "POST", up.url())
+	wantError(t, err, PhaseFirstByte, syscall.ECONNRESET)
 	if s.Retries != 0 || s.Failed != 1 {
 		t.Errorf("a POST: %+v", s)
 	}
@@ -187,7 +187,7 @@ func TestFaultRetriesWithABody(t *testing.T) {
 		{"PUT", "", true}, {"DELETE", "", true}, {"POST", "order 7", true}, {"POST", "", false}, {"PATCH", "", false},
 	} {
 		up.count.Store(0)
-		tr := newTestTransport(t, TransportOptions{})
+		tr := newTestTransport(t, Options{})
 		r, _ := http.NewRequest(tt.method, up.url(), strings.NewReader("whole")) // has a GetBody
 		if tt.key != "" {
 			r.Header.Set("Idempotency-Key", tt.key)
@@ -212,20 +212,20 @@ func TestFaultOneRetryAtMost(t *testing.T) {
 		readRequest(bufio.NewReader(conn))
 		reset(conn)
 	})
-	_, s, err := faulty(t, TransportOptions{}, "GET", up.url())
-	wantUpstreamError(t, err, PhaseFirstByte, syscall.ECONNRESET)
+	_, s, err := faulty(t, Options{}, "GET", up.url())
+	wantError(t, err, PhaseFirstByte, syscall.ECONNRESET)
 	if s.Retries != 1 || up.count.Load() != 2 {
 		t.Errorf("%d retries, %d connections", s.Retries, up.count.Load())
 	}
 }
 
-// T7: retries are a tenth of the requests, however many fail.
-func TestT7RetriesComeOutOfABudget(t *testing.T) {
+// Retries are a tenth of the requests, however many fail.
+func TestRetriesComeOutOfABudget(t *testing.T) {
 	up := listen(t, func(conn *net.TCPConn, _ int64) {
 		readRequest(bufio.NewReader(conn))
 		reset(conn)
 	})
-	tr := newTestTransport(t, TransportOptions{})
+	tr := newTestTransport(t, Options{})
 	for range 200 {
 		if _, err := get(t.Context(), tr, up.url()); err == nil {
 			t.Fatal("no error")
@@ -240,12 +240,12 @@ func TestFaultHeadersThenNothing(t *testing.T) {
 	up := listen(t, func(conn *net.TCPConn, _ int64) {
 		answers(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart")
 	})
-	for name, o := range map[string]TransportOptions{
+	for name, o := range map[string]Options{
 		"BodyTimeout":    {BodyTimeout: soon},
 		"RequestTimeout": {RequestTimeout: soon},
 	} {
 		v, s, err := faulty(t, o, "GET", up.url())
-		if e := wantUpstreamError(t, err, PhaseBody, context.DeadlineExceeded); v != "part" || !e.Timeout() || !strings.Contains(e.Error(), name) {
+		if e := wantError(t, err, PhaseBody, context.DeadlineExceeded); v != "part" || !e.Timeout() || !strings.Contains(e.Error(), name) {
 			t.Errorf("%s: %q, %v", name, v, e)
 		}
 		if s.Leaked != 0 || s.Failed != 1 {
@@ -261,8 +261,8 @@ func TestFaultCutInTheBody(t *testing.T) {
 		io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart")
 		conn.Close()
 	})
-	_, s, err := faulty(t, TransportOptions{}, "GET", up.url())
-	wantUpstreamError(t, err, PhaseBody, io.ErrUnexpectedEOF)
+	_, s, err := faulty(t, Options{}, "GET", up.url())
+	wantError(t, err, PhaseBody, io.ErrUnexpectedEOF)
 	if s.Retries != 0 || up.count.Load() != 1 {
 		t.Errorf("%d retries", s.Retries)
 	}
@@ -287,7 +287,7 @@ func TestFaultIdleConnectionClosesAsItIsReused(t *testing.T) {
 	for _, method := range []string{"GET", "POST"} {
 		t.Run(method, func(t *testing.T) {
 			up := listen(t, serve)
-			tr := newTestTransport(t, TransportOptions{})
+			tr := newTestTransport(t, Options{})
 			if _, err := get(t.Context(), tr, up.url()); err != nil {
 				t.Fatal(err)
 			}
@@ -301,7 +301,7 @@ func TestFaultIdleConnectionClosesAsItIsReused(t *testing.T) {
 				t.Errorf("%d requests met the kept connection", s.ReusedConns)
 			}
 			if method == "POST" {
-				wantUpstreamError(t, err, PhaseFirstByte, nil)
+				wantError(t, err, PhaseFirstByte, nil)
 				return
 			}
 			if err != nil {
@@ -317,8 +317,8 @@ func TestFaultIdleConnectionClosesAsItIsReused(t *testing.T) {
 
 func TestFaultSlowTLS(t *testing.T) {
 	up := listen(t, func(*net.TCPConn, int64) {})
-	_, s, err := faulty(t, TransportOptions{TLSTimeout: soon}, "GET", strings.Replace(up.url(), "http", "https", 1))
-	if e := wantUpstreamError(t, err, PhaseTLS, context.DeadlineExceeded); !e.Timeout() || !strings.Contains(e.Error(), "TLSTimeout") {
+	_, s, err := faulty(t, Options{TLSTimeout: soon}, "GET", strings.Replace(up.url(), "http", "https", 1))
+	if e := wantError(t, err, PhaseTLS, context.DeadlineExceeded); !e.Timeout() || !strings.Contains(e.Error(), "TLSTimeout") {
 		t.Errorf("%v", e)
 	}
 	if s.DialErrors != 0 || s.Dials != 1 {
@@ -360,16 +360,16 @@ func nameServer(t *testing.T, silent bool) func(context.Context, string, string)
 func TestFaultDNS(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	t.Run("no such name", func(t *testing.T) {
-		_, s, err := faulty(t, TransportOptions{DialContext: nameServer(t, false)}, "GET", "http://upstream.example./")
-		wantUpstreamError(t, err, PhaseDial, nil)
+		_, s, err := faulty(t, Options{DialContext: nameServer(t, false)}, "GET", "http://upstream.example./")
+		wantError(t, err, PhaseDial, nil)
 		var dns *net.DNSError
 		if !errors.As(err, &dns) || !dns.IsNotFound || s.DialErrors != 1 {
 			t.Errorf("%v", err)
 		}
 	})
 	t.Run("silence", func(t *testing.T) {
-		_, _, err := faulty(t, TransportOptions{DialContext: nameServer(t, true), DialTimeout: soon}, "GET", "http://upstream.example./")
-		if e := wantUpstreamError(t, err, PhaseDial, context.DeadlineExceeded); !e.Timeout() || !strings.Contains(e.Error(), "DialTimeout") {
+		_, _, err := faulty(t, Options{DialContext: nameServer(t, true), DialTimeout: soon}, "GET", "http://upstream.example./")
+		if e := wantError(t, err, PhaseDial, context.DeadlineExceeded); !e.Timeout() || !strings.Contains(e.Error(), "DialTimeout") {
 			t.Errorf("%v", e)
 		}
 	})
@@ -378,8 +378,8 @@ func TestFaultDNS(t *testing.T) {
 func TestFaultNobodyListens(t *testing.T) {
 	up := listen(t, nil)
 	up.Close()
-	_, s, err := faulty(t, TransportOptions{}, "GET", up.url())
-	wantUpstreamError(t, err, PhaseDial, syscall.ECONNREFUSED)
+	_, s, err := faulty(t, Options{}, "GET", up.url())
+	wantError(t, err, PhaseDial, syscall.ECONNREFUSED)
 	if s.Retries != 0 {
 		t.Errorf("%d retries", s.Retries)
 	}
@@ -390,8 +390,8 @@ func TestFaultNotHTTP(t *testing.T) {
 		readRequest(bufio.NewReader(conn))
 		io.WriteString(conn, "SSH-2.0-something\r\n")
 	})
-	_, s, err := faulty(t, TransportOptions{}, "GET", up.url())
-	wantUpstreamError(t, err, PhaseHeader, nil)
+	_, s, err := faulty(t, Options{}, "GET", up.url())
+	wantError(t, err, PhaseHeader, nil)
 	if s.Retries != 0 {
 		t.Errorf("%d retries", s.Retries)
 	}
@@ -403,7 +403,7 @@ func TestFaultForgottenBody(t *testing.T) {
 	up := listen(t, func(conn *net.TCPConn, _ int64) {
 		answers(conn, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart")
 	})
-	tr := newTestTransport(t, TransportOptions{MaxInFlight: 1, BodyTimeout: soon, QueueTimeout: late})
+	tr := newTestTransport(t, Options{MaxInFlight: 1, BodyTimeout: soon, QueueTimeout: late})
 	r, _ := http.NewRequest("GET", up.url(), nil)
 	resp, err := tr.RoundTrip(r)
 	if err != nil {
@@ -442,11 +442,11 @@ func TestFaultHTTP2(t *testing.T) {
 	srv.EnableHTTP2 = true
 	srv.StartTLS()
 	pool := srv.Client().Transport.(*http.Transport).TLSClientConfig
-	tr := newTestTransport(t, TransportOptions{TLSClientConfig: pool, ResponseHeaderTimeout: soon, BodyTimeout: soon})
+	tr := newTestTransport(t, Options{TLSClientConfig: pool, ResponseHeaderTimeout: soon, BodyTimeout: soon})
 	_, err := get(t.Context(), tr, srv.URL+"/hang")
-	wantUpstreamError(t, err, PhaseFirstByte, context.DeadlineExceeded)
+	wantError(t, err, PhaseFirstByte, context.DeadlineExceeded)
 	_, err = get(t.Context(), tr, srv.URL+"/body")
-	wantUpstreamError(t, err, PhaseBody, context.DeadlineExceeded)
+	wantError(t, err, PhaseBody, context.DeadlineExceeded)
 	if v, err := get(t.Context(), tr, srv.URL); v != "HTTP/2.0" || err != nil {
 		t.Errorf("%q, %v", v, err)
 	}

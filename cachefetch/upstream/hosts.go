@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"context"
@@ -12,12 +12,22 @@ import (
 // hosts has a limiter for each host that requests are under way to. One that
 // nobody uses is dropped, so that a caller who asks many hosts does not fill
 // the memory: what is held is bounded by what is in flight.
+//
+// Net/http drops nothing of a host until it keeps a connection to it. So hosts
+// counts those that no connection was kept to, and calls full when there are
+// too many: then it is time for another pool.
 type hosts struct {
 	config limit.Config
+	full   func()
 
 	mu     sync.Mutex
-	byName map[hostName]*host // guarded by mu
+	byName map[hostName]*host    // guarded by mu
+	unkept map[hostName]struct{} // guarded by mu; at most maxUnkept
 }
+
+// maxUnkept is how many hosts net/http may remember in vain, at about 600 bytes
+// each (Go 1.26 and 1.27).
+const maxUnkept = 1000
 
 // hostName is what net/http pools connections by, apart from proxies.
 type hostName struct{ scheme, host string }
@@ -39,8 +49,8 @@ func nameOf(u *url.URL) hostName {
 }
 
 // acquire takes a place for a request to u, and returns how to give it back,
-// which is done once.
-func (h *hosts) acquire(ctx context.Context, u *url.URL) (release func(), err error) {
+// which is done once: whether a connection to the host was kept.
+func (h *hosts) acquire(ctx context.Context, u *url.URL) (release func(kept bool), err error) {
 	name := nameOf(u)
 	h.mu.Lock()
 	one := h.byName[name]
@@ -54,9 +64,10 @@ func (h *hosts) acquire(ctx context.Context, u *url.URL) (release func(), err er
 		h.leave(name, one)
 		return nil, err
 	}
-	return func() {
+	return func(kept bool) {
 		one.Release()
 		h.leave(name, one)
+		h.note(name, kept)
 	}, nil
 }
 
@@ -65,6 +76,24 @@ func (h *hosts) leave(name hostName, one *host) {
 	defer h.mu.Unlock()
 	if one.users--; one.users == 0 {
 		delete(h.byName, name)
+	}
+}
+
+// note remembers what net/http remembers of a host.
+func (h *hosts) note(name hostName, kept bool) {
+	h.mu.Lock()
+	if kept {
+		delete(h.unkept, name)
+	} else {
+		h.unkept[name] = struct{}{}
+	}
+	full := len(h.unkept) >= maxUnkept
+	if full {
+		clear(h.unkept)
+	}
+	h.mu.Unlock()
+	if full {
+		h.full()
 	}
 }
 

@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"errors"
@@ -11,13 +11,13 @@ import (
 type complaints []error
 
 func (c *complaints) add(field string, value any, format string, args ...any) {
-	*c = append(*c, fmt.Errorf("cachefetch: TransportOptions.%s: %v: %s", field, value, fmt.Sprintf(format, args...)))
+	*c = append(*c, fmt.Errorf("upstream: Options.%s: %v: %s", field, value, fmt.Sprintf(format, args...)))
 }
 
-// WithDefaults returns o as [NewTransport] uses it, with the sizes and times
+// WithDefaults returns o as [New] uses it, with the sizes and times
 // that follow from those given, or an error that names every field no
 // transport can be made with, and its value.
-func (o TransportOptions) WithDefaults() (TransportOptions, error) {
+func (o Options) WithDefaults() (Options, error) {
 	var bad complaints
 	if o.Name == "" {
 		o.Name = "default"
@@ -37,8 +37,14 @@ func (o TransportOptions) WithDefaults() (TransportOptions, error) {
 	return o, errors.Join(bad...)
 }
 
+// Validate returns the error that [New] would return for o itself.
+func (o Options) Validate() error {
+	_, err := o.WithDefaults()
+	return err
+}
+
 // checkSizes looks at each size by itself.
-func (o *TransportOptions) checkSizes(bad *complaints) {
+func (o *Options) checkSizes(bad *complaints) {
 	if !(o.RequestsPerSecond >= 0 && !math.IsInf(o.RequestsPerSecond, 1)) {
 		bad.add("RequestsPerSecond", o.RequestsPerSecond, "must be a number and not negative")
 	}
@@ -64,7 +70,7 @@ func (o *TransportOptions) checkSizes(bad *complaints) {
 }
 
 // checkAgreement looks at the sizes that are given together.
-func (o *TransportOptions) checkAgreement(bad *complaints) {
+func (o *Options) checkAgreement(bad *complaints) {
 	intent := o.RequestsPerSecond > 0
 	conns := o.MaxConnsPerHost
 	switch {
@@ -100,7 +106,7 @@ func (o *TransportOptions) checkAgreement(bad *complaints) {
 }
 
 // fillSizes derives the sizes that are left out. Those given agree.
-func (o *TransportOptions) fillSizes() {
+func (o *Options) fillSizes() {
 	if o.MaxConnsPerHost == 0 {
 		o.MaxConnsPerHost = max(defaultMaxConns, o.MaxIdleConnsPerHost)
 		if o.RequestsPerSecond > 0 {
@@ -127,7 +133,7 @@ func (o *TransportOptions) fillSizes() {
 }
 
 // checkTimes looks at the durations and fills in those that are left out.
-func (o *TransportOptions) checkTimes(bad *complaints) {
+func (o *Options) checkTimes(bad *complaints) {
 	for _, d := range []struct {
 		field string
 		value time.Duration
@@ -164,6 +170,7 @@ func (o *TransportOptions) checkTimes(bad *complaints) {
 	fill(&o.ResponseHeaderTimeout, header)
 	fill(&o.BodyTimeout, defaultBodyTimeout)
 	fill(&o.IdleConnTimeout, defaultIdleConnTimeout)
+	fill(&o.MaxConnAge, defaultMaxConnAge)
 	if o.Latency >= o.ResponseHeaderTimeout && o.ResponseHeaderTimeout > 0 {
 		bad.add("Latency", o.Latency, "must be less than ResponseHeaderTimeout, %v, which would end most requests", o.ResponseHeaderTimeout)
 	}

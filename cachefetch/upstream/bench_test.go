@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"io"
@@ -12,11 +12,11 @@ import (
 func BenchmarkTransport(b *testing.B) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok") }))
 	defer srv.Close()
-	tr := newTestTransport(b, TransportOptions{})
+	tr := newTestTransport(b, Options{})
 	for _, t := range []struct {
 		name string
 		http.RoundTripper
-	}{{"pool alone", tr.pool}, {"Transport", tr}} {
+	}{{"pool alone", tr.pool.Load()}, {"Transport", tr}} {
 		b.Run(t.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

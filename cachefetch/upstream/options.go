@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"context"
@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// TransportOptions configures a [Transport]. The zero value works. A size that
+// Options configures a [Transport]. The zero value works. A size that
 // is left out follows from those that are given; two that contradict each
-// other are an error of [NewTransport]. docs/tuning.md has worked examples.
-type TransportOptions struct {
+// other are an error of [New]. docs/tuning.md has worked examples.
+type Options struct {
 	// Name is the label "upstream" of the metrics, and stands in errors. With
 	// a name, metrics are part of what package VictoriaMetrics/metrics
 	// writes, until Close, and a name that another Transport has is an error.
@@ -37,8 +37,11 @@ type TransportOptions struct {
 	RequestsPerSecond float64
 	Latency           time.Duration
 
-	// MaxConnsPerHost bounds the connections to one host, those being dialled
-	// included. Zero means what follows from RequestsPerSecond and Latency,
+	// MaxConnsPerHost bounds the HTTP/1.1 connections to one host, those being
+	// dialled included. Over HTTP/2 it bounds the dials under way and nothing
+	// else: a connection there carries as many requests as the upstream
+	// allows, often 100 or 250, and net/http opens another when all are taken.
+	// What bounds those is MaxInFlight. Zero means what follows from RequestsPerSecond and Latency,
 	// else 1024 (341 requests a second at 3 s, 10,000 at 100 ms), or
 	// MaxInFlight if that is less. Connections are opened as needed, and cost
 	// about 22 KiB each.
@@ -111,6 +114,13 @@ type TransportOptions struct {
 	// are just being closed. Zero means 90 seconds, as in net/http.
 	IdleConnTimeout time.Duration
 
+	// MaxConnAge is how long a connection takes new requests, so that a change
+	// of the upstream's addresses is seen. The first request after it asks for
+	// the connection to be closed after the response, and no request is cut.
+	// An idle connection is closed after MaxConnAge if IdleConnTimeout is
+	// longer. Zero means 5 minutes; negative means no limit.
+	MaxConnAge time.Duration
+
 	// DisableHTTP2 keeps to HTTP/1.1 where TLS would negotiate HTTP/2.
 	DisableHTTP2 bool
 
@@ -129,7 +139,9 @@ type TransportOptions struct {
 	// DialContext opens a TCP connection. Nil means a [net.Dialer].
 	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// TLSClientConfig is cloned. Nil means the defaults of crypto/tls.
+	// TLSClientConfig is cloned. Nil means the defaults of crypto/tls. Without
+	// a ClientSessionCache it gets one, so that sessions are resumed, unless
+	// there is a VerifyPeerCertificate.
 	TLSClientConfig *tls.Config
 }
 
@@ -143,6 +155,7 @@ const (
 	defaultBodyTimeout           = time.Minute
 	defaultRequestTimeout        = time.Minute
 	defaultIdleConnTimeout       = 90 * time.Second
+	defaultMaxConnAge            = 5 * time.Minute
 
 	// Linux gives a client 28,232 ports towards one address and port.
 	maxIntentConns = 28_000

@@ -1,21 +1,20 @@
-package cachefetch
+package upstream
 
 import (
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/freshet-go/freshet/internal/limit"
 )
-
-// errConnTimeout is the cause that ends a request which waited for a
-// connection as long as it may.
-var errConnTimeout = errors.New(RefusedConnTimeout)
 
 // A trip is one request on its way, from the queue to the end of the response
 // body.
@@ -30,10 +29,14 @@ type trip struct {
 	cancel context.CancelCauseFunc
 	detach func() bool // from Transport.closing
 
-	whole    *time.Timer // RequestTimeout, nil if there is none
-	connWait *time.Timer // ConnTimeout, running while waiting for a connection
-	release  func()      // gives the place back, nil before there is one
+	whole    *time.Timer     // RequestTimeout, nil if there is none
+	connWait *time.Timer     // ConnTimeout, running while waiting for a connection
+	release  func(kept bool) // gives the place back, nil before there is one
+	kept     atomic.Bool     // the connection was kept, or carries others too
 	ended    sync.Once
+
+	// header is that of the first attempt, the trip's own until it is sent.
+	header http.Header
 
 	// net/http calls the trace on goroutines of its own, also for a dial that
 	// outlives the trip.
@@ -42,6 +45,7 @@ type trip struct {
 	since time.Time // guarded by mu; when the phase began
 	tls   time.Time // guarded by mu; when a handshake began
 	conns int       // guarded by mu; how often a connection was got in this attempt
+	sent  bool      // guarded by mu; the request, or a part of it, may be upstream
 }
 
 // tripKey finds the trip in the context of a dial that it made necessary.
@@ -51,7 +55,7 @@ type tripKey struct{}
 func newTrip(t *Transport, r *http.Request) *trip {
 	x := &trip{t: t, host: r.URL.Host, own: r.Context(), phase: PhaseQueue, since: time.Now()}
 	x.ctx, x.cancel = context.WithCancelCause(x.own)
-	x.detach = context.AfterFunc(t.closing, func() { x.cancel(ErrTransportClosed) })
+	x.detach = context.AfterFunc(t.closing, func() { x.cancel(ErrClosed) })
 	if limit := t.opts.RequestTimeout; limit > 0 {
 		x.whole = time.AfterFunc(limit, func() { x.cancel(&budgetError{"RequestTimeout", limit}) })
 	}
@@ -67,16 +71,23 @@ func (x *trip) send(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	x.release = release
-	x.connWait = time.AfterFunc(x.t.opts.ConnTimeout, func() { x.cancel(errConnTimeout) })
+	x.connWait = time.AfterFunc(x.t.opts.ConnTimeout, func() { x.cancel(x.t.noConn) })
 	x.connWait.Stop()
 	ctx := context.WithValue(x.ctx, tripKey{}, x)
 	out := r.WithContext(httptrace.WithClientTrace(ctx, x.trace()))
-	resp, err := x.t.pool.RoundTrip(out)
+	if out.Header = maps.Clone(r.Header); out.Header == nil {
+		out.Header = make(http.Header)
+	}
+	if replayable(r) {
+		markReplayable(out.Header)
+	}
+	x.header = out.Header
+	resp, err := x.t.pool.Load().RoundTrip(out)
 	if err != nil && x.mayRetry(r, err) {
 		if out, err = again(out); err == nil {
 			x.t.metrics.retries.Inc()
 			x.restart()
-			resp, err = x.t.pool.RoundTrip(out)
+			resp, err = x.t.pool.Load().RoundTrip(out)
 		}
 	}
 	x.connWait.Stop()
@@ -95,6 +106,7 @@ func (x *trip) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
 		GetConn:              x.getConn,
 		GotConn:              x.gotConn,
+		PutIdleConn:          x.putIdleConn,
 		TLSHandshakeStart:    x.tlsStart,
 		TLSHandshakeDone:     x.tlsDone,
 		GotFirstResponseByte: x.firstByte,
@@ -111,9 +123,14 @@ func (x *trip) getConn(string) {
 func (x *trip) gotConn(info httptrace.GotConnInfo) {
 	x.connWait.Stop()
 	x.mu.Lock()
+	first := !x.sent
+	x.sent = true
 	x.conns++
 	replay := x.conns > 1
 	x.mu.Unlock()
+	if first {
+		x.retire(info.Conn)
+	}
 	m := x.t.metrics
 	m.connection.Update(x.at(PhaseFirstByte))
 	if info.Reused {
@@ -123,6 +140,26 @@ func (x *trip) gotConn(info httptrace.GotConnInfo) {
 	}
 	if replay {
 		m.replays.Inc()
+	}
+}
+
+// retire makes this request the last one on its connection if that is too old:
+// Connection: close ends it after the response, and over HTTP/2, where it is
+// not sent, takes it out of net/http's pool. It is for the first connection
+// that a trip gets, before anybody else reads the header.
+func (x *trip) retire(c net.Conn) {
+	limit := x.t.opts.MaxConnAge
+	if _, taken := x.header["Connection"]; taken || limit < 0 { // an upgrade, say
+		return
+	}
+	if opened := openedAt(c); !opened.IsZero() && time.Since(opened) >= limit {
+		x.header["Connection"] = []string{"close"}
+	}
+}
+
+func (x *trip) putIdleConn(err error) {
+	if err == nil {
+		x.kept.Store(true)
 	}
 }
 
@@ -179,34 +216,41 @@ func (x *trip) now() string {
 // failure says in this package's words why the trip failed, and counts it.
 func (x *trip) failure(err error) error {
 	cause := context.Cause(x.ctx)
-	refused := ""
-	switch {
-	case errors.Is(err, limit.ErrQueueFull):
-		refused = RefusedQueueFull
-	case errors.Is(err, limit.ErrQueueTimeout):
-		refused = RefusedQueueTimeout
-	case cause == errConnTimeout:
-		refused = RefusedConnTimeout
+	x.mu.Lock()
+	phase, sent := x.phase, x.sent
+	x.mu.Unlock()
+	if reason := x.t.refusal(err, cause); reason != "" && !sent {
+		x.t.metrics.refused[reason].Inc()
+		return &RefusedError{Upstream: x.t.opts.Name, Host: x.host, Reason: reason, RetryAfter: limit.RetryAfter(x.t.opts.QueueTimeout)}
 	}
-	if refused != "" {
-		x.t.metrics.refused[refused].Inc()
-		return &RefusedError{Upstream: x.t.opts.Name, Host: x.host, Reason: refused, RetryAfter: limit.RetryAfter(x.t.opts.QueueTimeout)}
-	}
-	phase := x.now()
 	if own := x.own.Err(); own != nil {
 		x.t.metrics.abandoned.Inc()
 		return own
 	}
 	x.t.metrics.failed[phase].Inc()
-	if cause == ErrTransportClosed {
-		return cause
+	if x.t.closing.Err() != nil {
+		return ErrClosed
 	}
 	if cause != nil {
 		err = cause
 	} else {
 		err = x.t.named(phase, err)
 	}
-	return &UpstreamError{Upstream: x.t.opts.Name, Host: x.host, Phase: phase, Err: err}
+	return &Error{Upstream: x.t.opts.Name, Host: x.host, Phase: phase, Sent: sent, Err: err}
+}
+
+// refusal returns which limit of the transport's kept a request from getting a
+// place or a connection, or "".
+func (t *Transport) refusal(err, cause error) (reason string) {
+	switch {
+	case errors.Is(err, limit.ErrQueueFull):
+		return RefusedQueueFull
+	case errors.Is(err, limit.ErrQueueTimeout):
+		return RefusedQueueTimeout
+	case cause == error(t.noConn):
+		return RefusedConnTimeout
+	}
+	return ""
 }
 
 // named says which option set the limit that net/http reports.
@@ -232,8 +276,14 @@ func (x *trip) end() {
 			x.whole.Stop()
 		}
 		x.cancel(context.Canceled)
-		if x.release != nil {
-			x.release()
-		}
+		x.leave()
 	})
+}
+
+// leave gives the place back, if the trip has one.
+func (x *trip) leave() {
+	if x.release != nil {
+		x.release(x.kept.Load())
+		x.release = nil
+	}
 }

@@ -1,4 +1,4 @@
-package cachefetch_test
+package fanout_test
 
 import (
 	"context"
@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/cachefetch/fanout"
 )
 
 func loadUser(ctx context.Context) (string, error)     { return "Alice", nil }
@@ -26,7 +27,7 @@ func ExampleJoin2() {
 	users, orders := newCache[string](), newCache[[]string]()
 	defer users.Close()
 	defer orders.Close()
-	user, list, err := cachefetch.Join2(context.Background(),
+	user, list, err := fanout.Join2(context.Background(),
 		func(ctx context.Context) (string, error) { return users.Fetch(ctx, "7", loadUser) },
 		func(ctx context.Context) ([]string, error) { return orders.Fetch(ctx, "7", loadOrders) })
 	fmt.Println(user, list, err)
@@ -36,7 +37,7 @@ func ExampleJoin2() {
 func ExampleJoin3() {
 	users := newCache[string]()
 	defer users.Close()
-	user, total, ok, err := cachefetch.Join3(context.Background(),
+	user, total, ok, err := fanout.Join3(context.Background(),
 		func(ctx context.Context) (string, error) { return users.Fetch(ctx, "7", loadUser) },
 		func(ctx context.Context) (int, error) { return 42, nil },
 		func(ctx context.Context) (bool, error) { return true, nil })
@@ -45,14 +46,14 @@ func ExampleJoin3() {
 }
 
 func ExampleJoin4() {
-	a, b, c, d, err := cachefetch.Join4(context.Background(),
+	a, b, c, d, err := fanout.Join4(context.Background(),
 		func(ctx context.Context) (int, error) { return 1, nil },
 		func(ctx context.Context) (int, error) { return 2, nil },
 		func(ctx context.Context) (int, error) { panic("boom") },
 		func(ctx context.Context) (int, error) { <-ctx.Done(); return 0, ctx.Err() }) // cancelled
 	fmt.Println(c, d, err)
 	_, _ = a, b
-	// Output: 0 0 cachefetch: call panicked: boom
+	// Output: 0 0 fanout: call panicked: boom
 }
 
 // Many keys, at most eight loads at once.
@@ -60,7 +61,7 @@ func ExampleMap() {
 	names := newCache[string]()
 	defer names.Close()
 	load := func(ctx context.Context) (string, error) { return "a name", nil }
-	got, err := cachefetch.Map(context.Background(), 8, []string{"1", "2", "3"},
+	got, err := fanout.Map(context.Background(), 8, []string{"1", "2", "3"},
 		func(ctx context.Context, id string) (string, error) { return names.Fetch(ctx, id, load) })
 	fmt.Printf("%q %v\n", got, err)
 	// Output: ["a name" "a name" "a name"] <nil>
@@ -71,9 +72,9 @@ func ExampleGather() {
 	users, ads := newCache[string](), newCache[[]string]()
 	defer users.Close()
 	defer ads.Close()
-	g := cachefetch.NewGather(context.Background(), cachefetch.GatherOptions{Budget: 500 * time.Millisecond})
-	user := cachefetch.Require(g, "user", func(ctx context.Context) (string, error) { return users.Fetch(ctx, "7", loadUser) })
-	list := cachefetch.Allow(g, "ads", func(ctx context.Context) ([]string, error) { return ads.Fetch(ctx, "7", loadAds) })
+	g := fanout.NewGather(context.Background(), fanout.GatherOptions{Budget: 500 * time.Millisecond})
+	user := fanout.Require(g, "user", func(ctx context.Context) (string, error) { return users.Fetch(ctx, "7", loadUser) })
+	list := fanout.Allow(g, "ads", func(ctx context.Context) ([]string, error) { return ads.Fetch(ctx, "7", loadAds) })
 	if err := g.Wait(); err != nil {
 		fmt.Println("no page:", err)
 		return

@@ -1,4 +1,4 @@
-package cachefetch
+package fanout
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 )
+
+var errUpstream = errors.New("upstream is down")
 
 // after returns a call that takes a while, unless its context ends before.
 func after[T any](d time.Duration, v T, err error) func(context.Context) (T, error) {

@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"io"
@@ -6,11 +6,11 @@ import (
 	"github.com/freshet-go/freshet/internal/metrics"
 )
 
-// TransportStats are counts since a [Transport] was made, and what goes on now.
-type TransportStats struct {
+// Stats are counts since a [Transport] was made, and what goes on now.
+type Stats struct {
 	Requests  uint64 // calls of RoundTrip
 	Refused   uint64 // of these, failed with a RefusedError
-	Failed    uint64 // of these, failed with an UpstreamError or ErrTransportClosed, in their body too
+	Failed    uint64 // of these, failed with an Error or ErrClosed, in their body too
 	Abandoned uint64 // of these, ended by the caller's own context
 
 	NewConns    uint64 // requests that were the first on their connection
@@ -26,9 +26,9 @@ type TransportStats struct {
 }
 
 // Stats returns a snapshot.
-func (t *Transport) Stats() TransportStats {
+func (t *Transport) Stats() Stats {
 	m := t.metrics
-	s := TransportStats{
+	s := Stats{
 		Requests:    m.requests.Get(),
 		Abandoned:   m.abandoned.Get(),
 		NewConns:    m.newConns.Get(),
@@ -50,8 +50,8 @@ func (t *Transport) Stats() TransportStats {
 }
 
 // WriteMetrics writes the transport's metrics to w in the Prometheus text
-// format, each family with HELP and TYPE. [WriteMetrics] writes those of
-// several transports and caches.
+// format, each family with HELP and TYPE. cachefetch.WriteMetrics writes those
+// of several transports and caches.
 func (t *Transport) WriteMetrics(w io.Writer) { t.metrics.group.WriteMetrics(w) }
 
 // transportMetrics are made with the transport. The maps are never written to
@@ -78,14 +78,14 @@ func newTransportMetrics(t *Transport) *transportMetrics {
 			"Time that requests to the upstream waited: in the queue, for a connection (of which dial and tls are part, if a new one is opened), for the first byte, for the rest of the body.",
 			"phase", phase)
 	}
-	m.queue, m.connection, m.dial, m.tls = wait("queue"), wait("connection"), wait("dial"), wait("tls")
-	m.firstByte, m.body = wait("first_byte"), wait("body")
+	m.queue, m.connection, m.dial, m.tls = wait(PhaseQueue), wait(PhaseConnection), wait(PhaseDial), wait(PhaseTLS)
+	m.firstByte, m.body = wait(PhaseFirstByte), wait(PhaseBody)
 
 	m.requests = g.Counter("freshet_upstream_requests_total", "Requests to the upstream, refused ones included.")
-	for _, reason := range []string{RefusedQueueFull, RefusedQueueTimeout, RefusedConnTimeout} {
+	for _, reason := range reasons {
 		m.refused[reason] = g.Counter("freshet_upstream_refused_total", "Requests that were not sent, the upstream being at its limits.", "reason", reason)
 	}
-	for _, phase := range []string{PhaseQueue, PhaseConnection, PhaseDial, PhaseTLS, PhaseFirstByte, PhaseHeader, PhaseBody} {
+	for _, phase := range phases {
 		m.failed[phase] = g.Counter("freshet_upstream_failed_total", "Requests that failed, by the phase they failed in.", "phase", phase)
 	}
 	m.abandoned = g.Counter("freshet_upstream_abandoned_total", "Requests whose caller left or had no more time.")

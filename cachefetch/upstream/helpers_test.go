@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 )
 
 // withServer runs f in a bubble, with a Transport to a server of h.
-func withServer(t *testing.T, o TransportOptions, h http.HandlerFunc, f func(t *testing.T, tr *Transport)) {
+func withServer(t *testing.T, o Options, h http.HandlerFunc, f func(t *testing.T, tr *Transport)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		network := pipetest.New()
@@ -27,9 +27,9 @@ func withServer(t *testing.T, o TransportOptions, h http.HandlerFunc, f func(t *
 	})
 }
 
-func newTestTransport(t testing.TB, o TransportOptions) *Transport {
+func newTestTransport(t testing.TB, o Options) *Transport {
 	t.Helper()
-	tr, err := NewTransport(o)
+	tr, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,12 +72,12 @@ func wantRefused(t *testing.T, err error, reason string) {
 	}
 }
 
-// wantUpstreamError checks the phase and the cause of a failure.
-func wantUpstreamError(t *testing.T, err error, phase string, cause error) *UpstreamError {
+// wantError checks the phase and the cause of a failure.
+func wantError(t *testing.T, err error, phase string, cause error) *Error {
 	t.Helper()
-	var failed *UpstreamError
+	var failed *Error
 	if !errors.As(err, &failed) {
-		t.Fatalf("got %v (%T), want an UpstreamError", err, err)
+		t.Fatalf("got %v (%T), want an Error", err, err)
 	}
 	if failed.Phase != phase || cause != nil && !errors.Is(err, cause) {
 		t.Errorf("got %v, want phase %q and cause %v", err, phase, cause)

@@ -1,4 +1,4 @@
-package cachefetch
+package upstream
 
 import (
 	"context"
@@ -12,17 +12,21 @@ import (
 // A response body that is closed before its end is read on for so many bytes
 // and so long, so that its connection can be used again. The end of a body is
 // often all that is missing: a JSON decoder stops before the last chunk.
-// Beyond that a new connection is cheaper.
+// Beyond that a new connection is cheaper. Where net/http does the same, it is
+// left to it.
 const (
 	drainBytes = 64 << 10
 	drainTime  = 50 * time.Millisecond
 )
 
 // errLeaked ends the trip of a body that nobody reads or closes.
-var errLeaked = errors.New("cachefetch: response body was neither read nor closed within TransportOptions.BodyTimeout")
+var errLeaked = errors.New("upstream: response body was neither read nor closed within Options.BodyTimeout")
 
 // deliver hands the response over. The trip goes on with its body.
 func (x *trip) deliver(resp *http.Response) {
+	if resp.ProtoMajor == 2 { // net/http says nothing of keeping these
+		x.kept.Store(true)
+	}
 	switch {
 	case resp.Body == nil || resp.Body == http.NoBody:
 		x.end()
@@ -41,11 +45,8 @@ func (x *trip) upgrade(resp *http.Response) {
 	if x.whole != nil {
 		x.whole.Stop()
 	}
-	x.release()
-	x.release = nil
+	x.leave()
 	if conn, ok := resp.Body.(io.ReadWriteCloser); ok {
-		x.detach()
-		x.detach = context.AfterFunc(x.t.closing, func() { _ = conn.Close() })
 		resp.Body = &upgraded{conn, x}
 	}
 }
@@ -65,9 +66,11 @@ func (u *upgraded) Close() error {
 type body struct {
 	trip   *trip
 	from   io.ReadCloser
-	drains bool  // closing early would cost the connection
+	drains bool  // it is for Close to save the connection by reading on
 	length int64 // as the header has it, negative if unknown
 	began  time.Time
+
+	reads sync.Mutex // held by a Read of from
 
 	mu      sync.Mutex
 	watch   *time.Timer // guarded by mu; ends the trip after BodyTimeout of silence
@@ -82,7 +85,7 @@ func newBody(x *trip, resp *http.Response) *body {
 	b := &body{
 		trip:   x,
 		from:   resp.Body,
-		drains: resp.ProtoMajor == 1 && !resp.Close,
+		drains: !poolDrains && resp.ProtoMajor == 1 && !resp.Close,
 		length: resp.ContentLength,
 		began:  now,
 		moved:  now,
@@ -125,7 +128,9 @@ func (b *body) Read(p []byte) (int, error) {
 	b.reading, b.moved = true, time.Now()
 	b.mu.Unlock()
 
+	b.reads.Lock()
 	n, err := b.from.Read(p)
+	b.reads.Unlock()
 
 	b.mu.Lock()
 	b.reading, b.moved = false, time.Now()
@@ -161,10 +166,16 @@ func (b *body) Close() error {
 		b.over = http.ErrBodyReadAfterClose
 	}
 	b.mu.Unlock()
-	if closed {
+	switch {
+	case closed:
 		return b.from.Close()
-	}
-	if b.drains && !reading && left <= drainBytes && b.trip.ctx.Err() == nil {
+	case reading:
+		// The Read is ended by its connection, and only then net/http is told:
+		// else it tries to read the rest, behind the Read that waits for it.
+		b.trip.cancel(context.Canceled)
+		b.reads.Lock() // until it has returned
+		b.reads.Unlock()
+	case b.drains && left <= drainBytes && b.trip.ctx.Err() == nil:
 		enough := time.AfterFunc(drainTime, func() { b.trip.cancel(context.Canceled) })
 		_, _ = io.CopyN(io.Discard, b.from, drainBytes+1)
 		enough.Stop()
