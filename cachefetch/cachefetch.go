@@ -74,9 +74,11 @@ type Cache[V any] struct {
 	pool    *engine.Pool
 	stats   counters
 	metrics *cacheMetrics
-	watch   Observer // Options.Observer, or all nil
-	clock   stampClock
-	l2      *l2[V] // nil if there is no second level
+
+	failures failures
+	watch    Observer // Options.Observer, or all nil
+	clock    stampClock
+	l2       *l2[V] // nil if there is no second level
 
 	closing sync.Once
 	closed  atomic.Bool
@@ -131,7 +133,7 @@ func (c *Cache[V]) Fetch(ctx context.Context, key string, load func(context.Cont
 	e := c.store.Get(hash, key)
 	if e != nil && c.plain(e, now) {
 		c.stats.hit(hash)
-		return e.Value.value, e.Value.err
+		return e.Value.value, nil
 	}
 	// Outlined, so that a hit needs no memory for what follows.
 	return c.fetchSimply(ctx, lookup[V]{hash: hash, key: key, old: e}, now, load)
@@ -153,17 +155,17 @@ func (c *Cache[V]) FetchItem(ctx context.Context, key string, load LoadFunc[V]) 
 	hash := maphash.String(c.seed, key)
 	now := c.store.Now()
 	e := c.store.Get(hash, key)
-	if e != nil && e.Value.err == nil && c.plain(e, now) {
+	if e != nil && c.plain(e, now) {
 		c.stats.hit(hash)
-		return Result[V]{Value: e.Value.value, Source: Fresh, Age: now.Sub(e.Times.Stored)}, nil
+		return Result[V]{Value: e.Value.value, Source: Fresh, Age: age(now, e.Times.Stored)}, nil
 	}
 	return c.fetch(ctx, lookup[V]{hash: hash, key: key, old: e}, now, load)
 }
 
-// plain reports whether e is returned without anything else to be done: it is
-// fresh, no early refresh is in question, and nobody watches.
+// plain reports whether e is returned without anything else to be done: it is a
+// fresh value, no early refresh is in question, and nobody watches.
 func (c *Cache[V]) plain(e *entry[V], now engine.Instant) bool {
-	return now < e.Value.earlyFrom && c.watch.Fetched == nil && e.State(now) == engine.Fresh
+	return e.Value.err == nil && now < e.Value.earlyFrom && c.watch.Fetched == nil && e.State(now) == engine.Fresh
 }
 
 // Get returns the value of key if there is a fresh one. It never loads.
@@ -192,10 +194,13 @@ func (c *Cache[V]) SetItem(ctx context.Context, key string, it Item[V]) error {
 		return ErrClosed
 	}
 	hash := maphash.String(c.seed, key)
+	size := c.size(it.Value)
+	clip(&it.Value)
 	c.flights.Doom(hash, key) // its "not found" would remove v
-	e := c.entry(key, &it, nil, birth{gen: c.store.Generation(), stamp: c.clock.next()})
+	e := c.entry(key, &it, nil, birth{gen: c.store.Generation(), stamp: c.clock.next(), size: size})
 	stored := c.put(hash, e)
 	c.flights.Doom(hash, key) // begun meanwhile, it has a later generation
+	c.failures.forget(key)
 	c.setL2(e, stored)
 	if stored {
 		return nil

@@ -43,6 +43,7 @@ func (c *Cache[V]) remove(ctx context.Context, key string, do func(hash uint64))
 	c.flights.Doom(hash, key) // before: what it has published is still there
 	do(hash)
 	c.flights.Doom(hash, key) // begun meanwhile, it would outlive this call
+	c.failures.forget(key)
 	if c.l2 != nil {
 		c.l2.wait(ctx, behind)
 	}
