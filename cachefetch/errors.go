@@ -50,7 +50,7 @@ var (
 type PanicError struct {
 	Key   string // empty for a call of a fan-out
 	Value any    // the panic's value, nil after runtime.Goexit
-	Stack []byte // of the goroutine that panicked
+	Stack []byte // of the goroutine that panicked, and of those it was raised on
 }
 
 // Error implements error. It leaves out the stack.
@@ -72,7 +72,11 @@ func (e *PanicError) Unwrap() error {
 }
 
 func panicError(key string, crash *guard.Crash) *PanicError {
-	return &PanicError{Key: key, Value: crash.Value, Stack: crash.Stack}
+	p := &PanicError{Key: key, Value: crash.Value, Stack: crash.Stack}
+	if inner, ok := p.Value.(raised); ok { // of a load inside this one
+		p.Value, p.Stack = inner.error, slices.Concat(inner.stack, []byte("\n"), p.Stack)
+	}
+	return p
 }
 
 // raise does to the calling goroutine, which began the load, what that has done
