@@ -124,7 +124,7 @@ func (b *batch[V]) missing(key string) error {
 
 // call makes the one call, on behalf of a load that has asked.
 func (b *batch[V]) call(ctx context.Context, own *work) {
-	guard.Call(func() {
+	guard.Catch(func() {
 		select {
 		case <-b.ready:
 			keys := b.wanted()

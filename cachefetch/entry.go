@@ -42,7 +42,6 @@ type reply[V any] struct {
 	tags  []string
 
 	found *entry[V] // it was stored after all, here or in the second level
-	stale *entry[V] // if err is not nil: what the second level had, or nil
 }
 
 // find makes a the answer that is stored in e.

@@ -172,6 +172,12 @@ func (c *Cache[V]) failed(key string) error {
 func (c *Cache[V]) await(ctx context.Context, s share[V], l lookup[V], called call) (r Result[V], crash *PanicError, ok bool) {
 	defer s.leave()
 	err := s.Wait(ctx, c.limit(s.Leader, l.old, called.at))
+	if errors.Is(err, engine.ErrWaitTimeout) && c.usable(l) == nil {
+		// The old value that was to be returned after SoftTimeout is gone.
+		if rest := c.limit(s.Leader, nil, called.at); rest != 1 {
+			err = s.Wait(ctx, rest)
+		}
+	}
 	now := c.store.Now()
 	if err == nil {
 		a := &s.State.reply
@@ -192,27 +198,31 @@ func (c *Cache[V]) await(ctx context.Context, s share[V], l lookup[V], called ca
 		case errors.Is(a.err, ErrNotFound):
 			return Result[V]{Err: a.err}, nil, true
 		default:
-			if err = a.err; a.stale != nil {
-				l.old = a.stale
-			}
+			err = a.err
 		}
 	} else {
 		err = c.waitError(ctx, l.key, err)
 	}
-	if ctx.Err() == nil && c.usable(l.old, now) {
-		return c.stored(l.old, now, err), nil, true
+	if ctx.Err() == nil {
+		if e := c.usable(l); e != nil {
+			return c.stored(e, now, err), nil, true
+		}
 	}
 	return Result[V]{Err: err}, nil, true
 }
 
-// usable reports whether an old value, which may be nil, may be returned in
-// place of an error: it is in its time, and was not removed since it was found.
-func (c *Cache[V]) usable(old *entry[V], now engine.Instant) bool {
-	return old != nil && c.store.Holds(old) && old.Usable(now)
+// usable returns what is stored under a key now, if it may be returned in place
+// of what could not be had. What was stored when the caller came may have been
+// purged since.
+func (c *Cache[V]) usable(l lookup[V]) *entry[V] {
+	if e := c.store.Peek(l.hash, l.key); e != nil && e.Usable(c.store.Now()) {
+		return e
+	}
+	return nil
 }
 
 // limit returns how long a caller that came at some instant waits for a load
-// yet, or 0 if that is up to the load.
+// yet, 1 if not any more, or 0 if that is up to the load.
 func (c *Cache[V]) limit(leader bool, old *entry[V], called engine.Instant) time.Duration {
 	var limit time.Duration
 	if !leader {

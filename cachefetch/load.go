@@ -58,13 +58,10 @@ func (c *Cache[V]) run(f *flight[V], l lookup[V], load LoadFunc[V]) {
 	inTime := c.backOffAtDeadline(f, prev)
 	began := c.store.Now()
 	out := outcome[V]{failed: true}
-	guard.Call(func() {
+	guard.Catch(func() {
 		c.watch.loadBegins(f.Context, l.key)
 		it, err := load(f.State.work.context(f.Context), old(prev))
 		out = c.settle(f, l, prev, it, err, birth{gen: f.Gen, stamp: second.stamp, took: c.store.Now().Sub(began)})
-		if f.State.err != nil && second.stale != nil { // with tags, so that later purges are seen
-			f.State.stale, f.State.tags = second.stale, second.stale.Tags
-		}
 	}, func(crash *guard.Crash) {
 		if inTime() && out.failed {
 			c.backOff(f, l.key, prev)

@@ -154,12 +154,11 @@ func (c *Cache[V]) waitMany(ctx context.Context, all []arrival[V], load BatchFun
 // softly has the old value of a arrive, if it may be returned, and reports
 // whether it has.
 func (m *manyWait[V]) softly(a *arrival[V]) bool {
-	now := m.cache.store.Now()
-	if !m.cache.usable(a.old, now) {
-		return false
+	e, now := m.cache.usable(a.lookup), m.cache.store.Now()
+	if e != nil {
+		a.arrive(m.cache.stored(e, now, m.cache.waitError(m.ctx, a.key, engine.ErrWaitTimeout)), now)
 	}
-	a.arrive(m.cache.stored(a.old, now, m.cache.waitError(m.ctx, a.key, engine.ErrWaitTimeout)), now)
-	return true
+	return e != nil
 }
 
 // turn waits for some keys. It takes up one of turns until the calls that were

@@ -60,7 +60,7 @@ func (o *Observer) fetched(ctx context.Context, infos []FetchInfo) {
 	}
 	var panicked *guard.Crash
 	for told := 0; told < len(infos); {
-		crash := guard.Do(func() {
+		crash := guard.Run(func() {
 			for told < len(infos) {
 				told++
 				o.Fetched(ctx, infos[told-1])

@@ -165,7 +165,7 @@ func (f *Flight[S]) fly(start Start[S]) {
 	// A goroutine inside singleflight's: Goexit ends the goroutine it is
 	// called on, and singleflight's is the one that delivers to the waiters.
 	ended := make(chan struct{})
-	go guard.Call(func() { start.Run(f) }, func(crash *Crash) {
+	go guard.Catch(func() { start.Run(f) }, func(crash *Crash) {
 		f.crash = crash
 		close(ended)
 	})

@@ -38,10 +38,10 @@ func (c *Crash) Raise() {
 	panic(c.Value)
 }
 
-// Call calls f, and then ended with the way in which f ended: nil if it
+// Catch calls f, and then ended with the way in which f ended: nil if it
 // returned. A panic goes no further. Goexit cannot be stopped: after ended has
-// returned, the calling goroutine ends. A caller that has to go on uses [Do].
-func Call(f func(), ended func(*Crash)) {
+// returned, the calling goroutine ends. A caller that has to go on uses [Run].
+func Catch(f func(), ended func(*Crash)) {
 	returned := false
 	defer func() {
 		if returned {
@@ -62,11 +62,11 @@ func Call(f func(), ended func(*Crash)) {
 	returned = true
 }
 
-// Do calls f on a goroutine of its own and waits until it has ended. It returns
+// Run calls f on a goroutine of its own and waits until it has ended. It returns
 // nil if f returned.
-func Do(f func()) (crash *Crash) {
+func Run(f func()) (crash *Crash) {
 	over := make(chan struct{})
-	go Call(f, func(c *Crash) {
+	go Catch(f, func(c *Crash) {
 		crash = c
 		close(over)
 	})

@@ -10,15 +10,15 @@ import (
 
 func explode() { panic(io.EOF) }
 
-func TestDoReturnsNilForWhatReturns(t *testing.T) {
+func TestRunReturnsNilForWhatReturns(t *testing.T) {
 	ran := false
-	if c := Do(func() { ran = true }); c != nil || !ran {
+	if c := Run(func() { ran = true }); c != nil || !ran {
 		t.Errorf("got %v, ran %v", c, ran)
 	}
 }
 
-func TestDoMakesAPanicAValue(t *testing.T) {
-	c := Do(explode)
+func TestRunMakesAPanicAValue(t *testing.T) {
+	c := Run(explode)
 	if c == nil || c.Value != io.EOF || !errors.Is(c, io.EOF) || c.Error() != "panicked: EOF" {
 		t.Fatalf("got %+v", c)
 	}
@@ -27,30 +27,30 @@ func TestDoMakesAPanicAValue(t *testing.T) {
 	}
 }
 
-func TestDoSurvivesGoexit(t *testing.T) {
-	c := Do(runtime.Goexit)
+func TestRunSurvivesGoexit(t *testing.T) {
+	c := Run(runtime.Goexit)
 	if c == nil || c.Value != nil || c.Error() != "called runtime.Goexit" {
 		t.Errorf("got %+v", c)
 	}
 }
 
 func TestACrashThatIsHandedOnKeepsItsStack(t *testing.T) {
-	first := Do(explode)
-	if c := Do(func() { panic(first) }); c != first {
+	first := Run(explode)
+	if c := Run(func() { panic(first) }); c != first {
 		t.Errorf("got %+v", c)
 	}
-	if c := Do(first.Raise); c.Value != io.EOF {
+	if c := Run(first.Raise); c.Value != io.EOF {
 		t.Errorf("raised %v", c.Value)
 	}
-	if c := Do(Do(runtime.Goexit).Raise); c == nil || c.Value != nil {
+	if c := Run(Run(runtime.Goexit).Raise); c == nil || c.Value != nil {
 		t.Errorf("raised %+v", c)
 	}
 }
 
-func TestCallTellsTheEndOnEveryWay(t *testing.T) {
+func TestCatchTellsTheEndOnEveryWay(t *testing.T) {
 	for name, f := range map[string]func(){"return": func() {}, "panic": explode, "Goexit": runtime.Goexit} {
 		told := 0
-		Do(func() { Call(f, func(*Crash) { told++ }) })
+		Run(func() { Catch(f, func(*Crash) { told++ }) })
 		if told != 1 {
 			t.Errorf("%s: told %d times", name, told)
 		}
