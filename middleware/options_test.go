@@ -76,7 +76,7 @@ func TestOptionsClosed(t *testing.T) {
 			t.Errorf("%d %q", w.Code, w.Header())
 		}
 	}
-	if err := c.PurgeURL("http://example.com/", Hard); err != ErrClosed {
+	if err := c.PurgeURL(t.Context(), "http://example.com/", Hard); err != ErrClosed {
 		t.Errorf("Purge: %v", err)
 	}
 	if calls != 3 {

@@ -18,6 +18,9 @@ const (
 	modes = iota
 )
 
+// Valid reports whether m is one of the modes that there are.
+func (m Mode) Valid() bool { return m < modes }
+
 // Bounds of the tables of purges. When one is full, all entries are looked at
 // once, and the table begins anew; so a purge costs on average what one in
 // maxTags of a walk does, and nothing that grows with what is stored. Prefixes
