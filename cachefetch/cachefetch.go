@@ -109,7 +109,7 @@ func New[V any](o Options[V]) (*Cache[V], error) {
 	c.metrics = newCacheMetrics(c)
 	if o.Name != "" && !c.metrics.group.Register() {
 		_ = c.Close()
-		return nil, fmt.Errorf("cachefetch: Options.Name: %q: another cache has this name", o.Name)
+		return nil, &OptionError{Of: "cachefetch: Options", Field: "Name", Value: o.Name, Reason: "another cache has this name"}
 	}
 	return c, nil
 }

@@ -82,19 +82,3 @@ func NotNegative[T Number](l *Errors, field string, v T) {
 		l.Add(field, v, "must not be negative")
 	}
 }
-
-// All returns the errors that were joined into err, those of other kinds too.
-func All(err error) []error {
-	var joined interface{ Unwrap() []error }
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &joined):
-		var all []error
-		for _, e := range joined.Unwrap() {
-			all = append(all, All(e)...)
-		}
-		return all
-	}
-	return []error{err}
-}

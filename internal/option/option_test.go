@@ -40,10 +40,3 @@ func TestDefault(t *testing.T) {
 		t.Errorf("%d, %d, %v", zero, given, l.Err())
 	}
 }
-
-func TestAll(t *testing.T) {
-	a, b := errors.New("a"), errors.New("b")
-	if got := All(errors.Join(a, errors.Join(b))); len(got) != 2 || got[0] != a || got[1] != b || All(nil) != nil {
-		t.Errorf("%v", got)
-	}
-}
