@@ -57,12 +57,13 @@ func (c *Cache[V]) FetchMany(ctx context.Context, keys []string, load BatchFunc[
 		first[key] = len(all)
 		hash := maphash.String(c.seed, key)
 		a := arrival[V]{lookup: lookup[V]{hash: hash, key: key, old: c.store.Get(hash, key), together: true}}
-		served, refresh := c.serve(a.lookup, began)
+		now := c.store.Now() // after the look, as in Fetch
+		served, refresh := c.serve(a.lookup, now)
 		if refresh {
 			stale = append(stale, a.lookup)
 		}
 		if served {
-			a.arrive(c.stored(a.old, began, nil), began)
+			a.arrive(c.stored(a.old, now, nil), now)
 		}
 		all = append(all, a)
 	}

@@ -44,10 +44,10 @@ func (c *Cache[V]) remove(ctx context.Context, key string, do func(hash uint64))
 	if c.l2 != nil { // first: who looks there from now on must not find it
 		behind = c.l2.remove(key, c.clock.next(), claim{}, true)
 	}
-	c.flights.Doom(hash, key) // before: what it has published is still there
-	do(hash)
-	c.flights.Doom(hash, key) // begun meanwhile, it would outlive this call
-	c.failures.forget(key)
+	c.flights.DoomThen(hash, key, func() {
+		do(hash)
+		c.failures.forget(key)
+	})
 	if c.l2 != nil {
 		c.l2.wait(ctx, behind)
 	}

@@ -200,7 +200,12 @@ func (e *Entry[V]) State(now Instant) State {
 
 // stale is the rest of State, outlined so that the fast path is inlined.
 func (e *Entry[V]) stale(now Instant) State {
-	t := e.Now()
+	t := e.Times
+	if at := Instant(e.softened.Load()); at != 0 {
+		// A caller may have read the clock before it looked at e, and before the
+		// purge that it has now noticed: e is not fresh to that one either.
+		t = t.Soften(min(at, now))
+	}
 	return t.State(now)
 }
 

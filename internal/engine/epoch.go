@@ -202,12 +202,12 @@ func (c *Cache[Q, V]) Forget() {
 		return // closed
 	}
 	m := &x.flush[Hard]
-	m.gen, m.prev, m.at = c.Generation(), m.gen, c.Now()
+	m.gen, m.prev, m.at = c.draw(), m.gen, c.Now()
 	x.newest.Store(m.gen)
 }
 
 func (c *Cache[Q, V]) purge(mode Mode, name func(*epochs[V]) *marks) {
-	if c.epochs.purge(mode, c.Generation, c.Now(), name) {
+	if c.epochs.purge(mode, c.draw, c.Now(), name) {
 		c.compact()
 	}
 }

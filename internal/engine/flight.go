@@ -313,6 +313,21 @@ func (t *Flights[S]) Doom(hash uint64, key string) {
 	t.DoomAll(hash, func(other string) bool { return other == key })
 }
 
+// DoomThen is Doom, and calls then before anyone can begin a flight of key: what
+// that stores or removes comes after all flights that were, and before all that
+// will be. It holds a lock that other keys share, so it must not wait.
+func (t *Flights[S]) DoomThen(hash uint64, key string, then func()) {
+	s := &t.shards[hash%uint64(len(t.shards))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for f := range s.running {
+		if f.key == key {
+			s.doom(f)
+		}
+	}
+	then()
+}
+
 // DoomAll is Doom for all keys of one hash that match. It looks at the flights
 // under way, of which a shard has few.
 func (t *Flights[S]) DoomAll(hash uint64, match func(key string) bool) {
