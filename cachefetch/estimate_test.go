@@ -70,27 +70,27 @@ func FuzzEstimate(f *testing.F) {
 // when it finds a map being written.
 func TestEstimateRefusesTypesThatLive(t *testing.T) {
 	type guarded struct {
-		mu sync.RWMutex
-		m  map[string]int
+		Map map[string]int
+		Mu  sync.RWMutex
 	}
 	type byChannel struct {
-		m  map[string]int
-		in chan string
+		Map map[string]int
+		In  chan string
 	}
 	type counted struct{ N atomic.Int64 }
-	type outside struct{ handle uintptr }
+	type outside struct{ Handle uintptr }
 	for _, tt := range []struct {
 		path string
 		err  error
 	}{
-		{"cachefetch.guarded.mu is a sync.RWMutex", errorOf[guarded]()},
-		{"cachefetch.guarded.mu is a sync.RWMutex", errorOf[map[string][]*guarded]()},
-		{"cachefetch.guarded.mu is a sync.RWMutex", errorOf[map[*guarded]int]()},
+		{"cachefetch.guarded.Mu is a sync.RWMutex", errorOf[guarded]()},
+		{"cachefetch.guarded.Mu is a sync.RWMutex", errorOf[map[string][]*guarded]()},
+		{"cachefetch.guarded.Mu is a sync.RWMutex", errorOf[map[*guarded]int]()},
 		{"struct { sync.Mutex }.Mutex is a sync.Mutex", errorOf[struct{ sync.Mutex }]()},
 		{"struct { l sync.Locker }.l is a sync.Locker", errorOf[struct{ l sync.Locker }]()},
-		{"cachefetch.byChannel.in is a chan string", errorOf[*byChannel]()},
+		{"cachefetch.byChannel.In is a chan string", errorOf[*byChannel]()},
 		{"cachefetch.counted.N is a atomic.Int64", errorOf[[3]counted]()},
-		{"cachefetch.outside.handle is a uintptr", errorOf[outside]()},
+		{"cachefetch.outside.Handle is a uintptr", errorOf[outside]()},
 		{"*sync.Map is a sync.Map", errorOf[*sync.Map]()},
 	} {
 		if want := "must be set: " + tt.path + ", so"; tt.err == nil || !strings.HasPrefix(tt.err.Error(), want) {
