@@ -86,6 +86,7 @@ func (c *Cache[V]) putRecord(f *flight[V], l lookup[V], r *record[V]) *entry[V] 
 		},
 		Times: c.timesOf(l.key, r), Tags: r.tags, Gen: f.Gen,
 	}
+	e.Value.size = c.size(r.value)
 	f.Publish(func() { c.put(l.hash, e) })
 	return e
 }

@@ -127,7 +127,10 @@ func TestFetchManyErrors(t *testing.T) {
 				t.Errorf("%d: %+v, want %+v", i, got, want)
 			}
 		}
-		var l loader // that there is none is remembered; the other error is not
+		var l loader // that there is none is remembered longer than another error
+		wantFetch(t, c, "none", l.returns("v", nil, 0), "", ErrNotFound)
+		wantFetch(t, c, "bad", l.returns("v", nil, 0), "", bad)
+		time.Sleep(defaultFailureTTL)
 		wantFetch(t, c, "none", l.returns("v", nil, 0), "", ErrNotFound)
 		wantFetch(t, c, "bad", l.returns("v", nil, 0), "v", nil)
 		results, err = c.FetchMany(t.Context(), []string{"x", "y"}, func(context.Context, []string) (map[string]string, error) {
@@ -181,8 +184,10 @@ func TestFetchManyPanic(t *testing.T) {
 	bubble(t, Options[string]{}, func(t *testing.T, c *Cache[string]) {
 		wait := together(1, func(int) {
 			defer func() {
-				if v := recover(); v != "boom" {
-					t.Errorf("recovered %v", v)
+				var p *PanicError
+				err, _ := recover().(error)
+				if !errors.As(err, &p) || p.Value != "boom" || !strings.Contains(err.Error(), "TestFetchManyPanic") {
+					t.Errorf("recovered %v", err)
 				}
 			}()
 			c.FetchMany(t.Context(), []string{"a", "b"}, func(context.Context, []string) (map[string]string, error) {

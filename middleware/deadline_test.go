@@ -384,7 +384,7 @@ func TestWhatComesAfterTheHandlerChangesNothing(t *testing.T) {
 				t.Errorf("%d bytes, then %d (%s)", w.Body.Len(), again.Body.Len(), again.Header()["Cache-Status"])
 			}
 		}
-		_ = c.Flush(Hard)
+		_ = c.Flush(t.Context(), Hard)
 		get(h, "/")
 		time.Sleep(time.Minute)
 		if n := c.Stats().WindowBytes; n > 4<<10 {

@@ -2,13 +2,13 @@ package middleware
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"time"
 
 	"github.com/freshet-go/freshet/internal/limit"
 	"github.com/freshet-go/freshet/internal/metrics"
+	"github.com/freshet-go/freshet/internal/option"
 )
 
 // LimitOptions configures a [Limiter]. Only MaxInFlight has to be set.
@@ -36,20 +36,15 @@ const defaultQueueTimeout = time.Second
 // Validate reports every field of o that no [Limiter] can be made with, each
 // with its name and value.
 func (o LimitOptions) Validate() error {
-	var errs []error
-	bad := func(field string, value any, why string) {
-		errs = append(errs, fmt.Errorf("middleware: LimitOptions.%s: %v: %s", field, value, why))
-	}
+	bad := option.Of("middleware: LimitOptions")
 	if o.MaxInFlight < 1 {
-		bad("MaxInFlight", o.MaxInFlight, "must be at least 1")
+		bad.Add("MaxInFlight", o.MaxInFlight, "must be at least 1")
 	}
-	if o.QueueTimeout < 0 {
-		bad("QueueTimeout", o.QueueTimeout, "must not be negative")
-	}
+	option.NotNegative(bad, "QueueTimeout", o.QueueTimeout)
 	if o.MaxQueue < 0 && o.QueueTimeout > 0 {
-		bad("QueueTimeout", o.QueueTimeout, "has no effect without a queue")
+		bad.Add("QueueTimeout", o.QueueTimeout, "has no effect without a queue")
 	}
-	return errors.Join(errs...)
+	return bad.Err()
 }
 
 // A Limiter bounds how many requests a handler serves at once, with a short

@@ -10,9 +10,10 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/go-chi/chi/v5"
+
 	"github.com/freshet-go/freshet/cachefetch"
 	cachemw "github.com/freshet-go/freshet/middleware"
-	"github.com/go-chi/chi/v5"
 )
 
 // gateway routes requests through the cache to upstreams. The router is

@@ -59,7 +59,7 @@ func TestDrain(t *testing.T) {
 	if err := within(t, s.done, "Serve"); err != nil {
 		t.Errorf("Serve: %v", err)
 	}
-	if err := s.Cache().PurgeURL("http://x/", cachemw.Hard); !errors.Is(err, cachemw.ErrClosed) {
+	if err := s.Cache().PurgeURL(t.Context(), "http://x/", cachemw.Hard); !errors.Is(err, cachemw.ErrClosed) {
 		t.Errorf("the cache was not closed: %v", err)
 	}
 }

@@ -80,20 +80,10 @@ func (c Config) validateExposure() error {
 	return l.err()
 }
 
-// cacheOptions maps the names of the cache's options to those in a file.
-var cacheOptions = map[string]string{"MaxBytes": "max_bytes", "RefreshWorkers": "refresh_workers"}
-
 // cacheError gives errors of the cache's constructor their place.
 func (c Config) cacheError(err error) error {
 	l := &errorList{where: c.where}
-	for _, e := range flatten(err) {
-		field, reason, _ := strings.Cut(strings.TrimPrefix(e.Error(), "middleware: Options."), ": ")
-		if path, ok := cacheOptions[field]; ok {
-			l.add(path, "%s", reason)
-		} else {
-			l.add("", "%v", e)
-		}
-	}
+	l.addOptions("", err)
 	return l.err()
 }
 

@@ -18,6 +18,9 @@ const (
 	modes = iota
 )
 
+// Valid reports whether m is one of the modes that there are.
+func (m Mode) Valid() bool { return m < modes }
+
 // Bounds of the tables of purges. When one is full, all entries are looked at
 // once, and the table begins anew; so a purge costs on average what one in
 // maxTags of a walk does, and nothing that grows with what is stored. Prefixes
@@ -199,12 +202,12 @@ func (c *Cache[Q, V]) Forget() {
 		return // closed
 	}
 	m := &x.flush[Hard]
-	m.gen, m.prev, m.at = c.Generation(), m.gen, c.Now()
+	m.gen, m.prev, m.at = c.draw(), m.gen, c.Now()
 	x.newest.Store(m.gen)
 }
 
 func (c *Cache[Q, V]) purge(mode Mode, name func(*epochs[V]) *marks) {
-	if c.epochs.purge(mode, c.Generation, c.Now(), name) {
+	if c.epochs.purge(mode, c.draw, c.Now(), name) {
 		c.compact()
 	}
 }

@@ -397,3 +397,16 @@ func TestDroppedBeforeForgotten(t *testing.T) {
 		t.Errorf("%v in place of the one that came after", e)
 	}
 }
+
+// A caller whose clock was read before the purge has noticed it all the same.
+func TestSoftPurgeIsNotUndoneByAnOlderClock(t *testing.T) {
+	e := &Entry[int]{Times: NewTimes(0, time.Hour, time.Minute, 0)}
+	e.soften(Instant(time.Minute))
+	for now, want := range map[Instant]State{
+		Instant(time.Second): StaleWhileRevalidate, Instant(time.Minute): StaleWhileRevalidate, Instant(2 * time.Minute): Gone,
+	} {
+		if got := e.State(now); got != want {
+			t.Errorf("at %v: %v, want %v", time.Duration(now), got, want)
+		}
+	}
+}

@@ -16,7 +16,7 @@ var (
 		"testing", "net/http/httptest",
 		// assertion libraries and other test tools
 		"github.com/stretchr/testify", "github.com/google/go-cmp", "github.com/onsi", "github.com/matryer/is",
-		"gotest.tools", "pgregory.net/rapid", "go.uber.org/goleak",
+		"gotest.tools", "pgregory.net/rapid", "go.uber.org/goleak", "github.com/anishathalye/porcupine",
 		// what nested modules are there for
 		"github.com/redis", "github.com/valkey-io", "github.com/gomodule/redigo", "go.opentelemetry.io",
 		"github.com/goccy/go-yaml", "gopkg.in/yaml.v2", "gopkg.in/yaml.v3", "go.yaml.in/yaml", "sigs.k8s.io/yaml",
@@ -60,6 +60,7 @@ var (
 	}
 	rootMayRequire = []string{
 		"pgregory.net/rapid", // tests only; rootNever keeps it there
+		"github.com/anishathalye/porcupine",
 		"go.uber.org/goleak", // likewise
 	}
 )

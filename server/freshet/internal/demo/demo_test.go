@@ -102,7 +102,7 @@ func TestBothPagesAreTheSame(t *testing.T) {
 func TestPartsOutliveThePage(t *testing.T) {
 	d, url := started(t)
 	first := get(t, url+"/fast/page/7")
-	d.cache.Load().Flush(cachemw.Hard)
+	d.cache.Load().Flush(t.Context(), cachemw.Hard)
 	if again := get(t, url+"/fast/page/7"); again != first || d.requests() != 4 {
 		t.Errorf("%d upstream requests for the page made twice, want 3 and 1", d.requests())
 	}
