@@ -3,10 +3,10 @@ package cachefetch
 import (
 	"context"
 	"errors"
-	"runtime/debug"
 	"sync"
 
 	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/guard"
 )
 
 // A batch is one call of a [BatchFunc] on behalf of several flights. Each of
@@ -108,21 +108,15 @@ func (b *batch[V]) missing(key string) error {
 }
 
 func (b *batch[V]) call(ctx context.Context) {
-	returned := false
-	defer func() {
-		if !returned {
-			b.crash = &engine.Crash{Value: recover()}
-			if b.crash.Value != nil {
-				b.crash.Stack = debug.Stack()
-			}
+	guard.Catch(func() {
+		select {
+		case <-b.ready:
+			b.values, b.err = b.load(withLoading(ctx, b.cache, b.keys...), b.keys)
+		case <-ctx.Done(): // the others never came to ask
+			b.err = ctx.Err()
 		}
+	}, func(crash *engine.Crash) {
+		b.crash = crash
 		close(b.done)
-	}()
-	select {
-	case <-b.ready:
-		b.values, b.err = b.load(withLoading(ctx, b.cache, b.keys...), b.keys)
-	case <-ctx.Done(): // the others never came to ask
-		b.err = ctx.Err()
-	}
-	returned = true
+	})
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"github.com/freshet-go/freshet/internal/guard"
 )
 
 // Errors of waiting for a flight.
@@ -28,21 +28,8 @@ var (
 	errEnded = fmt.Errorf("load has ended: %w", context.Canceled)
 )
 
-// A Crash is the end of a run that did not return: by a panic, or by
-// runtime.Goexit. A run that panics with a *Crash ends as that one did, with
-// its stack: so does work that several runs share.
-type Crash struct {
-	Value any    // the panic's value; nil after Goexit
-	Stack []byte // of the goroutine that panicked
-}
-
-// Raise does to the calling goroutine what the run did to its own.
-func (c *Crash) Raise() {
-	if c.Value == nil {
-		runtime.Goexit()
-	}
-	panic(c.Value)
-}
+// A Crash is the end of a run that did not return.
+type Crash = guard.Crash
 
 // Flights coalesces runs by key, over singleflight: of all callers that join a
 // key while a run is under way, one causes it and all share it. What they
@@ -175,28 +162,7 @@ func (t *Flights[S]) Join(ctx context.Context, hash uint64, key string, start St
 func (f *Flight[S]) fly(start Start[S]) {
 	// A goroutine inside singleflight's: Goexit ends the goroutine it is
 	// called on, and singleflight's is the one that delivers to the waiters.
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		returned := false
-		defer func() {
-			if returned {
-				return
-			}
-			value := recover() // nil after Goexit: panic(nil) has a value since Go 1.21
-			crash, handed := value.(*Crash)
-			if !handed {
-				crash = &Crash{Value: value}
-				if value != nil {
-					crash.Stack = debug.Stack()
-				}
-			}
-			f.crash = crash
-		}()
-		start.Run(f)
-		returned = true
-	}()
-	<-ended
+	f.crash = guard.Run(func() { start.Run(f) })
 	if f.crash != nil && start.Crashed != nil {
 		start.Crashed(f)
 	}
