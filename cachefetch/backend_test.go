@@ -139,7 +139,7 @@ func TestBackendResync(t *testing.T) {
 		b := new(backendtest.Memory)
 		lossy := &loses{Memory: b}
 		first, second := node(t, lossy), node(t, b)
-		synctest.Wait()
+		time.Sleep(2 * time.Second) // until what is read is kept for longer
 		for _, key := range []string{"kept", "deleted"} {
 			wantLoad(t, first, key, "Alice", nil, "Alice", true)
 			synctest.Wait()
@@ -335,6 +335,7 @@ func TestBackendStaleWhileRevalidate(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(30 * time.Minute)
 		c := node(t, b, stale)
+		synctest.Wait() // it subscribes
 		wantLoad(t, c, "a", "Bob", nil, "Alice", false)
 		v, err := c.Fetch(t.Context(), "a", func(context.Context) (string, error) { return "Carol", nil })
 		synctest.Wait()
@@ -467,7 +468,7 @@ func TestBackendSoftPurge(t *testing.T) {
 		b := new(backendtest.Memory)
 		stale := func(o *cachefetch.Options[string]) { o.StaleIfError = time.Hour }
 		c, told := node(t, b, stale), node(t, b, stale)
-		synctest.Wait()
+		time.Sleep(2 * time.Second) // until what is read is kept for longer
 		wantLoad(t, c, "user 7", "Alice", nil, "Alice", true)
 		synctest.Wait()
 		wantLoad(t, told, "user 7", "", nil, "Alice", false)

@@ -90,12 +90,13 @@ func New[V any](o Options[V]) (*Cache[V], error) {
 		return nil, err
 	}
 	c := &Cache[V]{opts: o, seed: maphash.MakeSeed(), pool: engine.NewPool(o.RefreshWorkers)}
+	c.clock.begin()
 	c.store, err = engine.New(engine.Config[string, item[V]]{
 		MaxBytes:    o.MaxBytes,
 		LimitMemory: o.LimitMemory,
 		Match:       func(key string, it *item[V]) bool { return it.key == key },
 		HasPrefix:   func(it *item[V], prefix string) bool { return strings.HasPrefix(it.key, prefix) },
-		Wall:        c.clock.next,
+		Wall:        func() int64 { return c.clock.next().at },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cachefetch: Options.%w", err)
@@ -203,7 +204,7 @@ func (c *Cache[V]) SetItem(ctx context.Context, key string, it Item[V]) error {
 	if c.closed.Load() {
 		return ErrClosed
 	}
-	if cost := c.cost(e); cost > c.store.MaxEntry() {
+	if cost := e.Value.cost; cost > c.store.MaxEntry() {
 		return fmt.Errorf("%w: key %q: %d bytes, at most %d", ErrTooLarge, key, cost, c.store.MaxEntry())
 	}
 	// Overtaken by a newer Set or a purge, it is as if this one had come first.

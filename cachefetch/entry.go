@@ -18,7 +18,8 @@ type item[V any] struct {
 	etag, lastModified string
 	lifetimes          lifetimes
 	loadTime           time.Duration
-	stamp              int64 // when its load began, see stampClock
+	stamp              stamp // of the beginning of its load
+	cost               int64 // bytes, as counted against the budget
 }
 
 // lifetimes are those of an [Item] as its loader gave them.
@@ -33,7 +34,6 @@ type answer[V any] struct {
 	tags  []string
 
 	found *entry[V] // it was stored after all, here or in the second level
-	stale *entry[V] // if err is not nil: what the second level had, or nil
 }
 
 // find makes a the answer that is stored in e.
@@ -54,7 +54,7 @@ const keepForValidation = time.Hour
 // A birth says when a value was loaded, and how long that took.
 type birth struct {
 	gen   uint64
-	stamp int64
+	stamp stamp
 	took  time.Duration
 }
 
@@ -81,6 +81,7 @@ func (c *Cache[V]) entry(key string, it *Item[V], err error, from birth) *entry[
 		e.Times = e.Times.Keep(keepForValidation)
 	}
 	e.Value.earlyFrom = earlyFrom(e.Times.FreshUntil, from.took, c.opts.EarlyRefresh)
+	e.Value.cost = c.cost(e)
 	return e
 }
 
@@ -104,7 +105,8 @@ func old[V any](e *entry[V]) *Item[V] {
 	}
 }
 
-// cost is the number of bytes that e counts against the budget.
+// cost is the number of bytes that e counts against the budget. It is asked for
+// once, with no lock held: Options.Cost may take its time, and take locks.
 func (c *Cache[V]) cost(e *entry[V]) int64 {
 	it := &e.Value
 	cost := c.store.Overhead() + int64(len(it.key)+len(it.etag)+len(it.lastModified))
@@ -121,5 +123,5 @@ func (c *Cache[V]) cost(e *entry[V]) int64 {
 
 // put stores e and reports whether it could.
 func (c *Cache[V]) put(hash uint64, e *entry[V]) bool {
-	return c.store.Put(hash, e, c.cost(e), 0)
+	return c.store.Put(hash, e, e.Value.cost, 0)
 }

@@ -136,6 +136,12 @@ func (c *Cache[V]) join(ctx context.Context, l lookup[V], of loadOf[V]) (*ticket
 func (c *Cache[V]) await(ctx context.Context, t *ticket[V], l lookup[V], called call) (r Result[V], crash *engine.Crash, ok bool) {
 	defer t.Leave()
 	err := t.Wait(ctx, c.limit(t.Leader, l.old, called.at))
+	if errors.Is(err, engine.ErrWaitTimeout) && c.usable(l) == nil {
+		// The old value that was to be returned after SoftTimeout is gone.
+		if rest := c.limit(t.Leader, nil, called.at); rest != 1 {
+			err = t.Wait(ctx, rest)
+		}
+	}
 	now := c.store.Now()
 	if err == nil {
 		a := t.State
@@ -154,21 +160,31 @@ func (c *Cache[V]) await(ctx context.Context, t *ticket[V], l lookup[V], called 
 		case errors.Is(a.err, ErrNotFound):
 			return Result[V]{Err: a.err}, nil, true
 		default:
-			if err = a.err; a.stale != nil {
-				l.old = a.stale
-			}
+			err = a.err
 		}
 	} else {
 		err = c.waitError(ctx, l.key, err)
 	}
-	if l.old != nil && ctx.Err() == nil && l.old.Usable(now) {
-		return c.stored(l.old, now, err), nil, true
+	if ctx.Err() == nil {
+		if e := c.usable(l); e != nil {
+			return c.stored(e, now, err), nil, true
+		}
 	}
 	return Result[V]{Err: err}, nil, true
 }
 
+// usable returns what is stored under the key now, if it may be returned in
+// place of what could not be had. What was stored when the caller came may
+// have been purged since.
+func (c *Cache[V]) usable(l lookup[V]) *entry[V] {
+	if e := c.store.Peek(l.hash, l.key); e != nil && e.Usable(c.store.Now()) {
+		return e
+	}
+	return nil
+}
+
 // limit returns how long a caller that came at some instant waits for a load
-// yet, or 0 if that is up to the load.
+// yet, 1 if not any more, or 0 if that is up to the load.
 func (c *Cache[V]) limit(leader bool, old *entry[V], called engine.Instant) time.Duration {
 	var limit time.Duration
 	if !leader {

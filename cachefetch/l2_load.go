@@ -19,10 +19,11 @@ func (c *Cache[V]) openL2() {
 		budget: o.BackendTimeout, leaseWait: o.LeaseWait,
 		maxOps: o.BackendQueue, maxBytes: o.BackendQueueBytes,
 		clock: &c.clock,
-		purged: func(key string, tags []string, stamp int64) bool {
-			gone, _ := c.store.PurgedAt(stamp, &item[V]{key: key}, tags)
+		purged: func(key string, tags []string, at int64) bool {
+			gone, _ := c.store.PurgedAt(at, &item[V]{key: key}, tags)
 			return gone
 		},
+		forgotten:  c.store.Forgotten,
 		applyPurge: c.applyPurge,
 		resync:     c.store.Forget,
 	})
@@ -31,7 +32,7 @@ func (c *Cache[V]) openL2() {
 // An l2Load is the part that the second level has in one load. The zero value
 // is that of a cache without one.
 type l2Load[V any] struct {
-	stamp int64     // of the load
+	stamp stamp     // of the load
 	claim claim     // to be given back when it is over
 	stale *entry[V] // may be validated by the load, or returned if that fails, if it is still Usable; or nil
 }
@@ -49,16 +50,16 @@ func (c *Cache[V]) askL2(f *flight[V], l lookup[V], old *entry[V]) (*entry[V], l
 		ask = c.l2.read
 	}
 	r, claim := ask(f.Context, l.key, func(r *record[V]) bool {
-		if old != nil && r.stamp < old.Value.stamp {
+		if old != nil && r.stamp.at < old.Value.stamp.at {
 			return false // the newest wins
 		}
 		times, now := c.timesOf(l.key, r), c.store.Now()
 		switch times.State(now) {
 		case engine.Fresh:
 			// What is fresh here is to be refreshed early, and this may be it.
-			return old == nil || r.stamp > old.Value.stamp || old.State(now) != engine.Fresh
+			return old == nil || r.stamp.at > old.Value.stamp.at || old.State(now) != engine.Fresh
 		case engine.StaleWhileRevalidate:
-			if old == nil {
+			if old == nil || old.State(now) == engine.Gone {
 				return true // the next Fetch has it refreshed
 			}
 		}
@@ -86,6 +87,7 @@ func (c *Cache[V]) putRecord(f *flight[V], l lookup[V], r *record[V]) *entry[V] 
 		},
 		Times: c.timesOf(l.key, r), Tags: r.tags, Gen: f.Gen,
 	}
+	e.Value.cost = c.cost(e)
 	f.Publish(func() { c.put(l.hash, e) })
 	return e
 }
@@ -99,7 +101,7 @@ func (c *Cache[V]) timesOf(key string, r *record[V]) engine.Times {
 	fresh := min(left(r.freshUntil), engine.Jitter(c.opts.TTL, c.opts.Jitter))
 	until := now.Add(fresh)
 	times := engine.Times{
-		Stored:          now.Add(left(r.stamp)),
+		Stored:          now.Add(min(left(r.stamp.at), 0)),
 		FreshUntil:      until,
 		RevalidateUntil: until.Add(window(r.revalidateUntil)),
 		ErrorUntil:      until.Add(window(r.errorUntil)),
@@ -107,8 +109,11 @@ func (c *Cache[V]) timesOf(key string, r *record[V]) engine.Times {
 	if r.keepUntil != 0 {
 		times.KeepUntil = until.Add(window(r.keepUntil))
 	}
-	if _, stale := c.store.PurgedAt(r.stamp, &item[V]{key: key}, r.tags); stale != 0 {
+	if _, stale := c.store.PurgedAt(c.clock.earliest(r.stamp), &item[V]{key: key}, r.tags); stale != 0 {
 		times = times.Soften(stale)
+	}
+	if left := c.l2.unsettled(); left > 0 {
+		times = times.EndBy(now.Add(left))
 	}
 	return times
 }
@@ -119,7 +124,7 @@ func (c *Cache[V]) recordOf(e *entry[V]) *record[V] {
 	t, it := e.Times, &e.Value
 	until := time.Now().Add(orDefault(it.lifetimes.ttl, c.opts.BackendTTL)).UnixNano()
 	r := &record[V]{
-		value: it.value, stamp: it.stamp, tags: e.Tags, cost: c.cost(e),
+		value: it.value, stamp: it.stamp, tags: e.Tags, cost: it.cost,
 		etag: it.etag, lastModified: it.lastModified,
 		freshUntil:      until,
 		revalidateUntil: until + int64(t.RevalidateUntil.Sub(t.FreshUntil)),
@@ -131,13 +136,13 @@ func (c *Cache[V]) recordOf(e *entry[V]) *record[V] {
 	return r
 }
 
-// settleL2 takes the result of a load to the second level, behind, if it was
-// put here. There may be nothing of the key any more.
+// settleL2 takes the result of a load to the second level, behind. There may be
+// nothing of the key any more.
 func (c *Cache[V]) settleL2(l l2Load[V], key string, out outcome[V]) {
 	switch {
 	case c.l2 == nil:
-	case out.stored != nil && out.stored.Value.err == nil:
-		c.l2.write(key, c.recordOf(out.stored), l.claim, false)
+	case out.entry != nil && out.entry.Value.err == nil:
+		c.l2.write(key, c.recordOf(out.entry), l.claim, false)
 	case out.none && !l.claim.absent:
 		c.l2.remove(key, l.stamp, l.claim, false)
 	default:
@@ -157,27 +162,26 @@ func (c *Cache[V]) setL2(e *entry[V], stored bool) {
 	}
 }
 
-// removeOlder removes what is here of the key that another process has removed
-// or set.
-func (c *Cache[V]) removeOlder(p purge, received int64) {
-	hash := maphash.String(c.seed, p.name)
-	c.flights.Doom(hash, p.name)
-	if e := c.store.Get(hash, p.name); e != nil && !p.bound(received).allowsOwn(e.Value.stamp) {
-		c.store.Delete(hash, p.name)
+// removeOlder removes what is here of a key that another process has removed or
+// set, if b says that it is too old.
+func (c *Cache[V]) removeOlder(key string, b bound) {
+	hash := maphash.String(c.seed, key)
+	c.flights.Doom(hash, key)
+	if e := c.store.Get(hash, key); e != nil && !b.allows(e.Value.stamp) {
+		c.store.Delete(hash, key)
 	}
 }
 
-// applyPurge does here what this or another process has purged. received is the
+// applyPurge does here what this or another process has purged. heard is the
 // stamp at which that was heard of.
-func (c *Cache[V]) applyPurge(p purge, received int64) {
+func (c *Cache[V]) applyPurge(p purge, heard stamp) {
 	mode := engine.Hard
 	if p.soft {
 		mode = engine.Soft
 	}
 	switch p.kind {
 	case purgeKey, purgeOlder:
-		c.l2.supersede(p, received)
-		c.removeOlder(p, received)
+		c.removeOlder(p.name, c.l2.supersede(p, heard))
 	case purgeTag:
 		c.store.PurgeTag(p.name, mode)
 	case purgePrefix:

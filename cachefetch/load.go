@@ -47,7 +47,6 @@ func (c *Cache[V]) run(f *flight[V], l lookup[V], load LoadFunc[V]) {
 		prev = second.stale
 	}
 	c.stats.loads.Add(1)
-	c.watch.loadBegins(f.Context, l.key)
 	began := c.store.Now()
 	out := outcome[V]{failed: true}
 	defer func() { // also after a panic
@@ -62,18 +61,17 @@ func (c *Cache[V]) run(f *flight[V], l lookup[V], load LoadFunc[V]) {
 		c.metrics.load(took, out.failed, f.State.err)
 		c.watch.loadEnds(f.Context, l.key, took, f.State.err)
 	}()
+	c.watch.loadBegins(f.Context, l.key) // which may panic too
+	began = c.store.Now()
 	it, err := load(withLoading(f.Context, c, l.key), old(prev))
 	out = c.settle(f, l, prev, it, err, birth{f.Gen, second.stamp, c.store.Now().Sub(began)})
-	if f.State.err != nil && second.stale != nil { // with tags, so that later purges are seen
-		f.State.stale, f.State.tags = second.stale, second.stale.Tags
-	}
 }
 
 // An outcome is what has become of a load.
 type outcome[V any] struct {
 	failed bool
 	none   bool      // there is nothing of the key to be stored any more
-	stored *entry[V] // what was, or nil
+	entry  *entry[V] // of what was loaded, also if it was not stored here since all is being looked up again; or nil
 }
 
 // settle stores what a load has returned, and hands it to those who wait.
@@ -101,12 +99,14 @@ func (c *Cache[V]) settle(f *flight[V], l lookup[V], prev *entry[V], it Item[V],
 	}
 	e := c.entry(l.key, &it, err, from)
 	stored := false
-	f.Publish(func() { stored = c.put(l.hash, e) })
+	published := f.Publish(func() { stored = c.put(l.hash, e) })
 	if !stored {
 		c.stats.drops.Add(1)
-		return outcome[V]{none: notFound}
+		if !published || e.Value.cost > c.store.MaxEntry() {
+			return outcome[V]{none: notFound}
+		}
 	}
-	return outcome[V]{none: notFound, stored: e}
+	return outcome[V]{none: notFound, entry: e}
 }
 
 // renewed returns prev as a load has found it not to be modified: what the load
@@ -146,6 +146,8 @@ func (c *Cache[V]) refresh(ctx context.Context, ls []lookup[V], of loadOf[V]) {
 		for _, l := range due {
 			c.stats.refreshSkips.Add(1)
 			l.old.EndRefresh()
+		}
+		for _, l := range due { // which may panic
 			c.watch.refreshSkipped(ctx, l.key)
 		}
 		return
@@ -167,7 +169,8 @@ func (c *Cache[V]) refresh(ctx context.Context, ls []lookup[V], of loadOf[V]) {
 // refreshOne calls done when the refresh is over, or was not begun because
 // somebody waits for a load of the key as it is.
 func (c *Cache[V]) refreshOne(ctx context.Context, l lookup[V], load LoadFunc[V], done func()) {
-	t, err := c.flights.Join(ctx, l.hash, l.key, c.start(l, load, done))
+	// Nobody waits for it, so it is not nested in the load that caused it.
+	t, err := c.flights.Join(withoutLoading(ctx), l.hash, l.key, c.start(l, load, done))
 	if err != nil || !t.Leader {
 		done()
 	} else {

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/guard"
 )
 
 // maxBatches is how many calls of its load one FetchMany makes side by side.
@@ -20,16 +21,6 @@ const maxBatches = 4
 // also returns an error, that is what became of them: a [KeyErrors] says it of
 // each, any other error of all. Values beside an error count.
 type BatchFunc[V any] func(ctx context.Context, keys []string) (map[string]V, error)
-
-// one returns the load of one key alone.
-func (load BatchFunc[V]) one(c *Cache[V], key string) LoadFunc[V] {
-	return func(ctx context.Context, old *Item[V]) (Item[V], error) {
-		b := newBatch(c, load)
-		of, _ := b.expect(key)
-		b.seal()
-		return of(ctx, old)
-	}
-}
 
 // KeyErrors is an error for a [BatchFunc] to return that failed for some keys.
 type KeyErrors map[string]error
@@ -56,6 +47,14 @@ func (c *Cache[V]) FetchMany(ctx context.Context, keys []string, load BatchFunc[
 	began := c.store.Now()
 	results := make([]Result[V], len(keys))
 	first := make(map[string]int, len(keys))
+	var shown []FetchInfo // to the Observer, when all is done: it may panic
+	answer := func(l lookup[V], r Result[V]) {
+		results[first[l.key]] = r
+		c.stats.answer(r.Source, l.hash)
+		if c.watch.Fetched != nil {
+			shown = append(shown, FetchInfo{Key: l.key, Source: r.Source, Age: r.Age, Wait: c.store.Now().Sub(began), Err: r.Err})
+		}
+	}
 	var stale, missing []lookup[V]
 	for i, key := range keys {
 		if _, dup := first[key]; dup {
@@ -69,7 +68,7 @@ func (c *Cache[V]) FetchMany(ctx context.Context, keys []string, load BatchFunc[
 			stale = append(stale, l)
 		}
 		if served {
-			results[i], _ = c.answered(ctx, l, began, c.stored(l.old, began, nil))
+			answer(l, c.stored(l.old, began, nil))
 		} else {
 			missing = append(missing, l)
 		}
@@ -79,9 +78,11 @@ func (c *Cache[V]) FetchMany(ctx context.Context, keys []string, load BatchFunc[
 		c.refresh(ctx, some, b.expect)
 		b.seal()
 	}
-	c.waitMany(ctx, missing, load, func(l lookup[V], r Result[V]) {
-		results[first[l.key]], _ = c.answered(ctx, l, began, r)
-	})
+	crash := c.waitMany(ctx, missing, load, answer)
+	c.show(ctx, shown)
+	if crash != nil {
+		crash.Raise()
+	}
 	var failed error
 	for i, key := range keys {
 		results[i] = results[first[key]]
@@ -92,12 +93,28 @@ func (c *Cache[V]) FetchMany(ctx context.Context, keys []string, load BatchFunc[
 	return results, failed
 }
 
+// show tells the Observer of the keys of one FetchMany. A panic of it is the
+// caller's, as in Fetch; but that it ends its goroutine must not leave the
+// caller without its results.
+func (c *Cache[V]) show(ctx context.Context, infos []FetchInfo) {
+	if len(infos) == 0 {
+		return
+	}
+	crash := guard.Run(func() {
+		for _, info := range infos {
+			c.watch.Fetched(ctx, info)
+		}
+	})
+	if crash != nil && crash.Value != nil {
+		crash.Raise()
+	}
+}
+
 // waitMany waits for the loads of different keys, and calls answer for each of
-// them, by one goroutine at a time. If load has crashed, so does the caller.
-func (c *Cache[V]) waitMany(ctx context.Context, ls []lookup[V], load BatchFunc[V], answer func(lookup[V], Result[V])) {
+// them, by one goroutine at a time. It returns how load has crashed, if it has.
+func (c *Cache[V]) waitMany(ctx context.Context, ls []lookup[V], load BatchFunc[V], answer func(lookup[V], Result[V])) (crash *engine.Crash) {
 	var (
 		mu    sync.Mutex // held to call answer
-		crash *engine.Crash
 		group errgroup.Group
 	)
 	group.SetLimit(maxBatches)
@@ -116,33 +133,40 @@ func (c *Cache[V]) waitMany(ctx context.Context, ls []lookup[V], load BatchFunc[
 		})
 	}
 	_ = group.Wait() // it has no errors
-	if crash != nil {
-		crash.Raise()
-	}
+	return crash
 }
 
 // waitBatch joins or begins the loads of keys that make one batch, and waits
-// for them.
+// for them. Those of what it has joined that do not do, since they were purged
+// before the call, make one batch again. That is good enough for all of them:
+// it begins after the call.
 func (c *Cache[V]) waitBatch(ctx context.Context, ls []lookup[V], load BatchFunc[V]) (results []Result[V], crash *engine.Crash) {
-	now := c.call()
+	called := c.call()
 	results = make([]Result[V], len(ls))
-	tickets := make([]*ticket[V], len(ls))
-	b := newBatch(c, load)
-	for i, l := range ls {
-		tickets[i], results[i].Err = c.join(ctx, l, b.expect)
+	left := make([]int, len(ls)) // of ls
+	for i := range ls {
+		left[i] = i
 	}
-	b.seal()
-	for i, l := range ls {
-		if tickets[i] == nil {
-			continue
+	for len(left) > 0 {
+		tickets := make([]*ticket[V], len(left))
+		b := newBatch(c, load)
+		for n, i := range left {
+			tickets[n], results[i].Err = c.join(ctx, ls[i], b.expect)
 		}
-		r, crashed, ok := c.await(ctx, tickets[i], l, now)
-		if !ok {
-			r, crashed = c.wait(ctx, l, always(load.one(c, l.key)), now)
+		b.seal()
+		var again []int
+		for n, i := range left {
+			if tickets[n] == nil {
+				continue
+			}
+			r, crashed, ok := c.await(ctx, tickets[n], ls[i], called)
+			if !ok {
+				again = append(again, i)
+			} else if results[i] = r; crashed != nil {
+				crash = crashed
+			}
 		}
-		if results[i] = r; crashed != nil {
-			crash = crashed
-		}
+		left = again
 	}
 	return results, crash
 }

@@ -20,6 +20,14 @@ func withLoading(ctx context.Context, cache any, keys ...string) context.Context
 	return context.WithValue(ctx, loadingKey{}, &loading{cache: cache, keys: keys, parent: parent})
 }
 
+// withoutLoading returns ctx for a load that is nested in none.
+func withoutLoading(ctx context.Context) context.Context {
+	if ctx.Value(loadingKey{}) == nil {
+		return ctx
+	}
+	return context.WithValue(ctx, loadingKey{}, (*loading)(nil))
+}
+
 func isLoading(ctx context.Context, cache any, key string) bool {
 	l, _ := ctx.Value(loadingKey{}).(*loading)
 	for ; l != nil; l = l.parent {

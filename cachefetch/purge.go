@@ -78,7 +78,7 @@ func (c *Cache[V]) purge(ctx context.Context, kind purgeKind, name string, mode 
 	}
 	c.stats.purges.Add(1)
 	p := purge{kind: kind, name: name, soft: mode == Soft}
-	c.applyPurge(p, 0)
+	c.applyPurge(p, stamp{})
 	if c.l2 != nil {
 		p.stamp = c.clock.next()
 		c.l2.wait(ctx, c.l2.purge(p)...)

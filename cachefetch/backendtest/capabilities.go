@@ -57,8 +57,12 @@ func (s *suite) lateWrites() {
 	s.wantMiss("a")
 	s.setVersion(v, "a", "new", now+2)
 	s.want("a", []byte("new"))
-	s.deleteVersion(v, "a", now+1) // late itself
-	s.want("a", []byte("new"))
+	s.deleteVersion(v, "a", now+1) // late itself: removes all the same
+	s.wantMiss("a")
+	s.setVersion(v, "a", "older than the removed", now+1)
+	s.wantMiss("a")
+	s.setVersion(v, "a", "newest", now+3)
+	s.want("a", []byte("newest"))
 	s.deleteVersion(v, "nothing there", now)
 	s.setVersion(v, "nothing there", "late", now-1)
 	s.wantMiss("nothing there")
