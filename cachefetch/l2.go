@@ -41,6 +41,7 @@ type l2[V any] struct {
 	superseded superseded
 	looks      *looks
 	marks      marks
+	clocks     clocks
 
 	connected   atomic.Int64 // time since when no message is lost
 	connections atomic.Uint64
@@ -137,9 +138,12 @@ func (l *l2[V]) lookup(ctx context.Context, key string) (r *record[V], absent bo
 	return r, false
 }
 
-// usable reports whether r, which was read under name, is in its time and
+// usable reports whether r, which was read under name, is in its time, and
 // nothing has superseded or purged it.
 func (l *l2[V]) usable(ctx context.Context, name, key string, r *record[V]) bool {
+	if !l.trusts(r.stamp) {
+		return false
+	}
 	l.clock.observe(r.stamp)
 	remembered := l.forgotten()
 	if l.marked(ctx, r.tags, r.stamp) {
@@ -148,7 +152,7 @@ func (l *l2[V]) usable(ctx context.Context, name, key string, r *record[V]) bool
 	// Only now: a delete that came during the reads must be seen.
 	now, earliest := time.Now().UnixNano(), l.clock.earliest(r.stamp)
 	return l.boundOf(name, l.hash(name)).allows(r.stamp) &&
-		!l.purged(key, r.tags, earliest) && l.forgotten() == remembered && earliest <= now && r.horizon() > now
+		!l.purged(key, r.tags, earliest) && l.forgotten() == remembered && r.horizon() > now
 }
 
 // purgedOwn reports whether r, which this process has generated and not yet

@@ -28,9 +28,10 @@ const (
 	purgePrefix purgeKind = 3
 	purgeFlush  purgeKind = 4
 	purgeOlder  purgeKind = 5 // of a key that has a newer value now
+	greeting    purgeKind = 6 // of nothing: it says what time it is
 )
 
-// A message is one purge and where it comes from:
+// A message is one purge, or a greeting, and where it comes from:
 //
 //	byte 0      version of the format, 1
 //	bytes 1-8   who purges: that of the stamp
@@ -72,7 +73,7 @@ func parseMessage(b []byte) (prefix string, p purge, ok bool) {
 		kind: purgeKind(b[9]), soft: b[10] == 1, name: r.string(),
 		stamp: stamp{int64(binary.BigEndian.Uint64(b[11:])), binary.BigEndian.Uint64(b[1:])},
 	}
-	return prefix, p, !r.bad && len(r.rest) == 0 && p.kind >= purgeKey && p.kind <= purgeOlder
+	return prefix, p, !r.bad && len(r.rest) == 0 && p.kind >= purgeKey && p.kind <= greeting
 }
 
 // told returns p if there is anybody to tell, else the purge of nothing.
@@ -137,7 +138,12 @@ func (l *l2[V]) receive(message []byte) {
 	if !ok || p.stamp.by == l.clock.by || prefix != l.prefix {
 		return
 	}
+	if p.kind == greeting {
+		l.greeted(p.stamp)
+		return
+	}
 	l.received.Add(1)
+	l.trusts(p.stamp) // or not, from now on
 	// A clock far ahead would have everything purged that is loaded until
 	// that time has come.
 	p.stamp.at = min(p.stamp.at, time.Now().Add(maxClockSkew).UnixNano())
@@ -155,6 +161,7 @@ func (l *l2[V]) reconnected() {
 	l.connected.Store(time.Now().UnixNano())
 	l.marks.forget()
 	l.resync()
+	l.greet()
 }
 
 // unsettled returns for how long what is read now may be used before it is

@@ -31,7 +31,7 @@ func TestMessageOfAnotherFormat(t *testing.T) {
 		"nothing":         nil,
 		"another version": change(0, 2),
 		"kind 0":          change(9, 0),
-		"kind 6":          change(9, 6),
+		"kind 7":          change(9, 7),
 		"softer":          change(10, 2),
 		"long prefix":     change(messageFixed, 200),
 		"cut":             good[:len(good)-1],

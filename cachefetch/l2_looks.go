@@ -117,11 +117,12 @@ func (l *l2[V]) lookLate(k look) {
 		l.superseded.add(time.Now(), k.hash, b, false)
 		return
 	}
-	if e, bad := parseEnvelope(data); err != nil || bad != nil || b.allows(e.stamp) {
+	e, bad := parseEnvelope(data)
+	if err != nil || bad != nil || b.allows(e.stamp) && l.trusts(e.stamp) {
 		return
 	}
-	s := l.clock.next()
-	l.enqueue(&op[V]{key: k.key, stamp: s, bound: renewal(s)})
+	// Others may have read it too.
+	l.remove(k.key[len(l.prefix)+len(valueName):], l.clock.next(), claim{}, true)
 }
 
 // boundOf returns what is too old of the key that the backend knows as name.

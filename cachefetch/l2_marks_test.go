@@ -89,7 +89,7 @@ func TestMarksAreRemembered(t *testing.T) {
 			t.Errorf("%d reads, want the marks read again", n)
 		}
 		l.reconnected()
-		time.Sleep(maxBackendLag) // it may show what was before
+		time.Sleep(maxBackendLag)    // it may show what was before
 		wantRead(t, l, "a", "Alice") // generated before: the marks, once more
 		time.Sleep(time.Minute / 2)
 		wantRead(t, l, "a", "Alice")

@@ -220,7 +220,7 @@ func TestL2OtherFormat(t *testing.T) {
 func TestL2Times(t *testing.T) {
 	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
 		r := newRecord("Alice")
-		r.stamp.at += int64(2 * maxClockSkew)
+		r.stamp = stamp{r.stamp.at + int64(2*maxClockSkew), otherTest}
 		l.write("future", r, claim{}, false)
 		l.write("now", newRecord("Bob"), claim{}, false)
 		synctest.Wait()
