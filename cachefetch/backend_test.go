@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -520,5 +521,43 @@ func TestBackendFetchMany(t *testing.T) {
 		if took := time.Since(start); took > 20*time.Millisecond {
 			t.Errorf("took %v for reads of a millisecond", took)
 		}
+	})
+}
+
+// Very many purges of other tags do not make what the backend has unused.
+func TestBackendManyPurges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := node(t, new(backendtest.Memory), func(o *cachefetch.Options[string]) { o.TTL, o.BackendTTL = time.Second, time.Hour })
+		for _, tag := range []string{"kept", "purged"} {
+			if err := c.SetItem(t.Context(), tag, cachefetch.Item[string]{Value: "old", Tags: []string{tag}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		if err := c.PurgeTag(t.Context(), "purged", cachefetch.Hard); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 10_001 { // it forgets the one above
+			if err := c.PurgeTag(t.Context(), fmt.Sprint(i), cachefetch.Hard); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		wantLoad(t, c, "kept", "new", nil, "old", false)
+		wantLoad(t, c, "purged", "new", nil, "new", true)
+	})
+}
+
+// A lifetime without end has none in the backend either.
+func TestBackendForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backendtest.Memory)
+		first := node(t, b)
+		it := cachefetch.Item[string]{Value: "v", TTL: math.MaxInt64, StaleWhileRevalidate: math.MaxInt64, StaleIfError: math.MaxInt64, ETag: "1"}
+		if err := first.SetItem(t.Context(), "a", it); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(24 * time.Hour)
+		wantLoad(t, node(t, b), "a", "new", nil, "v", false)
 	})
 }

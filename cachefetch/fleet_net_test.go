@@ -60,6 +60,7 @@ type link struct {
 	s     *fleetStore
 	ahead time.Duration
 	lag   time.Duration
+	dials time.Duration // how long it takes to subscribe; 0: it depends
 }
 
 var errLink = errors.New("link failed")
@@ -192,7 +193,11 @@ func (l *link) Publish(ctx context.Context, message []byte) error {
 }
 
 func (l *link) Subscribe(ctx context.Context, receive func([]byte), connected func()) error {
-	time.Sleep(l.s.upTo(2 * time.Second))
+	if l.dials > 0 {
+		time.Sleep(l.dials)
+	} else {
+		time.Sleep(l.s.upTo(2 * time.Second))
+	}
 	return l.s.Memory.Subscribe(ctx, func(m []byte) {
 		time.Sleep(l.s.upTo(20 * time.Millisecond))
 		receive(cachefetch.ShiftMessage(m, -l.ahead))

@@ -122,16 +122,17 @@ func (c *Cache[V]) timesOf(key string, r *record[V]) engine.Times {
 // Options.BackendTTL, unless its loader gave it a lifetime of its own.
 func (c *Cache[V]) recordOf(e *entry[V]) *record[V] {
 	t, it := e.Times, &e.Value
-	until := time.Now().Add(orDefault(it.lifetimes.ttl, c.opts.BackendTTL)).UnixNano()
+	fresh := engine.Instant(time.Now().UnixNano()).Add(orDefault(it.lifetimes.ttl, c.opts.BackendTTL))
+	until := func(end engine.Instant) int64 { return int64(fresh.Add(max(end.Sub(t.FreshUntil), 0))) } // or for ever
 	r := &record[V]{
 		value: it.value, stamp: it.stamp, tags: e.Tags, cost: it.cost,
 		etag: it.etag, lastModified: it.lastModified,
-		freshUntil:      until,
-		revalidateUntil: until + int64(t.RevalidateUntil.Sub(t.FreshUntil)),
-		errorUntil:      until + int64(t.ErrorUntil.Sub(t.FreshUntil)),
+		freshUntil:      int64(fresh),
+		revalidateUntil: until(t.RevalidateUntil),
+		errorUntil:      until(t.ErrorUntil),
 	}
 	if t.KeepUntil != 0 {
-		r.keepUntil = until + int64(max(t.KeepUntil.Sub(t.FreshUntil), 0))
+		r.keepUntil = until(t.KeepUntil)
 	}
 	return r
 }

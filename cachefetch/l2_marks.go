@@ -139,7 +139,7 @@ func (l *l2[V]) note(p purge) *op[V] {
 // cover has a removal that found no room in the queue done by a purge of
 // everything, for which there is always room: there are three keys of those.
 func (l *l2[V]) cover(o *op[V]) {
-	if o.covers || o.kind != opMark && !o.final && o.tell.kind == purgeNone {
+	if o.covers || o.tell.kind == greeting || o.kind != opMark && !o.final && o.tell.kind == purgeNone {
 		return
 	}
 	s := l.clock.next()

@@ -274,3 +274,27 @@ func TestQueueConcurrently(t *testing.T) {
 		t.Errorf("empty queue holds %+v", u)
 	}
 }
+
+// What takes the place of a removal that was not made yet makes it, and
+// finds too old what that did.
+func TestQueueInheritsRemovals(t *testing.T) {
+	for _, running := range []bool{false, true} {
+		q := newQueue[string](10, 1<<20)
+		o := newOp("a", 1, "")
+		o.final, o.bound = true, removal(o.stamp, o.stamp)
+		wantPut(t, q, o, queued)
+		if running {
+			q.take()
+		}
+		wantPut(t, q, newOp("a", 2, "a2"), queued)
+		if running {
+			q.retry(o, time.Hour) // it has failed
+		}
+		o = q.take()
+		if !o.final || o.record == nil || o.bound.allows(stamp{int64(maxClockSkew), otherTest}) || !o.bound.allows(o.stamp) {
+			t.Errorf("running: %v: %+v, want a removal and a value", running, o)
+		}
+		q.finish(o, false)
+		wantDrained(t, q)
+	}
+}

@@ -11,9 +11,9 @@ const (
 	// backend, and was looked for there: see maxValueAge and secondLook.
 	supersededFor = time.Minute
 
-	// supersededKeys bounds the bounds of a minute; two such maps take about
-	// three megabytes.
-	supersededKeys = 16 << 10
+	// supersededKeys bounds the bounds of a minute: a thousand changes a
+	// second, of all processes together. Two such maps take ten megabytes.
+	supersededKeys = 64 << 10
 )
 
 // superseded remembers, for keys that were removed or set here or elsewhere, or

@@ -404,7 +404,7 @@ func TestL2CodecFails(t *testing.T) {
 		l := newTestL2(t, b)
 		l.codec = c
 		defer l.close()
-		for _, f := range []func(){func() { c.err = errBackend }, func() { c.panics = true }} {
+		for _, f := range []func(){func() { c.err = errBackend }, func() { c.panics = true }, func() { c.exits = true }} {
 			*c = faultyCodec{}
 			time.Sleep(time.Second)
 			l.write("a", newRecord("Alice"), claim{}, false)
@@ -420,7 +420,7 @@ func TestL2CodecFails(t *testing.T) {
 			}
 			time.Sleep(2 * maxClockSkew)
 		}
-		if s := l.usage(); s.Open || s.Bad != 2 || s.Drops != 2 {
+		if s := l.usage(); s.Open || s.Bad != 3 || s.Drops != 3 {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -430,19 +430,25 @@ type faultyCodec struct {
 	StringCodec
 	err    error
 	panics bool
+	exits  bool // its goroutine
 }
 
-func (c *faultyCodec) Append(dst []byte, v string) ([]byte, error) {
+func (c *faultyCodec) end() {
 	if c.panics {
 		panic("codec")
 	}
+	if c.exits {
+		runtime.Goexit()
+	}
+}
+
+func (c *faultyCodec) Append(dst []byte, v string) ([]byte, error) {
+	c.end()
 	return append(dst, v...), c.err
 }
 
 func (c *faultyCodec) Decode(data []byte) (string, error) {
-	if c.panics {
-		panic("codec")
-	}
+	c.end()
 	return string(data), c.err
 }
 
