@@ -40,8 +40,8 @@ fuzz: ## run each fuzz target for a few seconds (FUZZTIME=30s for longer)
 	@scripts/fuzz.sh
 
 .PHONY: soak
-soak: ## test random histories of the middleware, until one fails or SOAK=1h is over
-	FRESHET_SOAK=$${SOAK:-1h} go test -race -v -timeout 0 -run '^TestModel' ./middleware
+soak: ## test random histories of both caches, until one fails or SOAK=1h is over
+	FRESHET_SOAK=$${SOAK:-1h} go test -race -v -timeout 0 -run '^Test(Model|Fleet)' ./middleware ./cachefetch
 
 .PHONY: bench
 bench: ## run the benchmarks, and measure the budgets of docs/measurements.md

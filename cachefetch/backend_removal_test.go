@@ -236,3 +236,25 @@ func TestRemovalWhileALoadWaits(t *testing.T) {
 		}
 	})
 }
+
+// Messages begin to come while a load is under way that has a stale value of the
+// store to fall back on: that is looked up again, and not lost.
+func TestStaleValueWhileMessagesBeginToCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFleetStore()
+		stale := func(o *cachefetch.Options[string]) { o.TTL, o.StaleIfError = time.Second, time.Hour }
+		first := node(t, (&link{s: s}).with(hasInvalidations), stale)
+		if err := first.Set(t.Context(), "k", "old"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		c := node(t, (&link{s: s, dials: time.Second}).with(hasInvalidations), stale)
+		v, err := c.Fetch(t.Context(), "k", func(context.Context) (string, error) {
+			time.Sleep(2 * time.Second)
+			return "", errUpstream
+		})
+		if v != "old" || err != nil {
+			t.Errorf("%q, %v", v, err)
+		}
+	})
+}

@@ -209,14 +209,16 @@ const capabilities = 16
 
 // with returns l with the capabilities of a set only.
 func (l *link) with(set int) cachefetch.Backend {
+	if set&readsInBatches != 0 {
+		return l.withMany()[set&^readsInBatches]
+	}
 	type (
 		B = cachefetch.Backend
 		V = cachefetch.Versions
 		I = cachefetch.Invalidations
 		L = cachefetch.Lease
-		M = cachefetch.Many
 	)
-	return [capabilities]B{
+	return [...]B{
 		struct{ B }{l},
 		struct {
 			B
@@ -251,6 +253,18 @@ func (l *link) with(set int) cachefetch.Backend {
 			I
 			L
 		}{l, l, l, l},
+	}[set]
+}
+
+func (l *link) withMany() [capabilities / 2]cachefetch.Backend {
+	type (
+		B = cachefetch.Backend
+		V = cachefetch.Versions
+		I = cachefetch.Invalidations
+		L = cachefetch.Lease
+		M = cachefetch.Many
+	)
+	return [...]B{
 		struct {
 			B
 			M
@@ -295,7 +309,11 @@ func (l *link) with(set int) cachefetch.Backend {
 			L
 			M
 		}{l, l, l, l, l},
-	}[set]
+	}
 }
 
-const hasInvalidations = 2 // a bit of a set
+// Bits of a set; the others are versions, and leases.
+const (
+	hasInvalidations = 2
+	readsInBatches   = 8
+)

@@ -136,19 +136,19 @@ func l2Bubble(t *testing.T, f func(t *testing.T, l *l2[string], b *fakeBackend))
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := new(fakeBackend)
-		l := newTestL2(t, b)
-		l.clock.by = ownTest
+		l := newTestL2(t, b, ownTest)
 		defer time.Sleep(2 * time.Hour) // the deaf let go of their goroutines
 		defer l.close()
 		f(t, l, b)
 	})
 }
 
-func newTestL2(t *testing.T, b Backend) *l2[string] {
+// newTestL2 returns an l2 of a process, that of the others if none is given.
+func newTestL2(t *testing.T, b Backend, by ...uint64) *l2[string] {
 	t.Helper()
 	return newL2(l2Config[string]{
 		backend: b, codec: StringCodec{}, prefix: "p:", budget: 50 * time.Millisecond,
-		maxOps: 100, maxBytes: 1 << 20, clock: &stampClock{by: otherTest},
+		maxOps: 100, maxBytes: 1 << 20, clock: &stampClock{by: append(by, otherTest)[0]},
 		leaseWait:  time.Second,
 		purged:     func(string, []string, int64) bool { return false },
 		forgotten:  func() int64 { return 0 },

@@ -70,22 +70,38 @@ func (c *Cache[V]) askL2(f *flight[V], l lookup[V], old *entry[V]) (*entry[V], l
 	})
 	second := l2Load[V]{stamp: c.clock.next(), claim: claim}
 	if r != nil {
-		return c.putRecord(f, l, r), second
+		return c.putRecord(f, l, r, f.Gen), second
 	}
 	if stale != nil {
-		second.stale = c.putRecord(f, l, stale)
+		second.stale = c.putRecord(f, l, stale, f.Gen)
 	}
 	return nil, second
 }
 
-// putRecord puts r as an entry here and returns it.
-func (c *Cache[V]) putRecord(f *flight[V], l lookup[V], r *record[V]) *entry[V] {
+// askL2Again looks once more for a value that may be returned since the load
+// has failed: stale, which was found before it, is not here any more, perhaps
+// only because all is being looked up again. It returns what is here then.
+func (c *Cache[V]) askL2Again(f *flight[V], l lookup[V], stale *entry[V]) *entry[V] {
+	gen := c.store.Generation()
+	r, _ := c.l2.read(f.Context, l.key, func(r *record[V]) bool {
+		times := c.timesOf(l.key, r)
+		return times.Usable(c.store.Now())
+	})
+	if r == nil {
+		return stale
+	}
+	return c.putRecord(f, l, r, gen)
+}
+
+// putRecord puts r as an entry here, as one that was looked for since gen, and
+// returns it.
+func (c *Cache[V]) putRecord(f *flight[V], l lookup[V], r *record[V], gen uint64) *entry[V] {
 	e := &entry[V]{
 		Value: item[V]{
 			key: l.key, value: r.value, stamp: r.stamp, etag: r.etag, lastModified: r.lastModified,
 			earlyFrom: math.MaxInt64, // how long it took to load is not known
 		},
-		Times: c.timesOf(l.key, r), Tags: r.tags, Gen: f.Gen,
+		Times: c.timesOf(l.key, r), Tags: r.tags, Gen: gen,
 	}
 	e.Value.cost = c.cost(e)
 	f.Publish(func() { c.put(l.hash, e) })

@@ -12,8 +12,7 @@ import (
 func TestSecondLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := new(talkative)
-		l := newTestL2(t, b)
-		l.clock.by = ownTest
+		l := newTestL2(t, b, ownTest)
 		defer l.close()
 		other := newTestL2(t, b)
 		defer other.close()
@@ -136,8 +135,7 @@ func TestRemovalBetweenStoringAndQueueing(t *testing.T) {
 func TestClocksOfOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := new(talkative)
-		l := newTestL2(t, b)
-		l.clock.by = ownTest
+		l := newTestL2(t, b, ownTest)
 		defer l.close()
 		time.Sleep(time.Minute)
 		greet := func(by uint64, ahead time.Duration) {

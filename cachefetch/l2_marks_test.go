@@ -230,8 +230,7 @@ func TestMarksAfterReconnection(t *testing.T) {
 func TestPurgeWithAFullQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := new(talkative)
-		l := newTestL2(t, b)
-		l.clock.by = ownTest
+		l := newTestL2(t, b, ownTest)
 		defer l.close()
 		for _, key := range []string{"tagged", "deleted"} {
 			l.write(key, tagged("old", "users"), claim{}, false)

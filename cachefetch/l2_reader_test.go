@@ -37,8 +37,7 @@ func (b *pipelined) GetMany(ctx context.Context, keys []string) (map[string][]by
 func TestReadsAreGathered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := new(pipelined)
-		l := newTestL2(t, b)
-		l.clock.by = ownTest
+		l := newTestL2(t, b, ownTest)
 		defer l.close()
 		const n = 1000
 		l.queue.maxOps = n

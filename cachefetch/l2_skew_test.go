@@ -48,8 +48,7 @@ func TestSkewAndSet(t *testing.T) {
 		synctest.Wait()
 		wantRead(t, l, "a", "")
 		// A third process has been told.
-		third := newTestL2(t, b)
-		third.clock.by = otherTest + 1
+		third := newTestL2(t, b, otherTest+1)
 		defer third.close()
 		third.supersede(purge{kind: purgeOlder, name: "a", stamp: set.stamp}, third.clock.next())
 		wantRead(t, third, "a", "")

@@ -65,6 +65,9 @@ func (c *Cache[V]) run(f *flight[V], l lookup[V], load LoadFunc[V]) {
 	began = c.store.Now()
 	it, err := load(withLoading(f.Context, c, l.key), old(prev))
 	out = c.settle(f, l, prev, it, err, birth{f.Gen, second.stamp, c.store.Now().Sub(began)})
+	if out.failed && second.stale != nil && c.usable(l) == nil {
+		prev = c.askL2Again(f, l, second.stale)
+	}
 }
 
 // An outcome is what has become of a load.

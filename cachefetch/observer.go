@@ -7,7 +7,9 @@ import (
 
 // An Observer is a set of functions to call as a cache works, for traces and
 // logs. Any of them may be nil; those cost nothing. They are called
-// concurrently, on the goroutines that do the work, which wait for them.
+// concurrently, on the goroutines that do the work, which wait for them. If one
+// panics, that is the panic of the caller, or of the load, that it is called
+// for; FetchMany calls Fetched on a goroutine of its own, for all keys at the end.
 type Observer struct {
 	// Fetched is called for each key that a fetch has answered, with the
 	// context of the call. It makes a hit allocate.
