@@ -72,6 +72,9 @@ func (f *fleet) restart(p *process) {
 	f.lost = time.Now().Add(3 * time.Second) // until it is connected
 	f.mu.Unlock()
 	f.note("process %d: restarted", p.n)
+	if f.far {
+		time.Sleep(3 * time.Second) // until it has heard whose clock is ahead
+	}
 }
 
 func (f *fleet) step() {

@@ -218,7 +218,7 @@ func (l *l2[V]) enqueue(o *op[V]) <-chan struct{} {
 		l.cover(o)
 	}
 	if placed == outdated && o.final { // what is newer may be no more than a load
-		l.lookLater(o)
+		l.lookLater(o.key, o.hash, o.bound)
 		if o.tell.kind != purgeNone {
 			l.enqueue(l.note(o.tell))
 		}

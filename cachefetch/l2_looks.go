@@ -100,12 +100,12 @@ func (l *l2[V]) lookAtLate() {
 	}
 }
 
-// lookLater remembers what o has made too old until the backend was looked at
+// lookLater remembers what is too old of a key until the backend was looked at
 // again for it. If too many are to be looked at, nothing that old is used from
 // then on.
-func (l *l2[V]) lookLater(o *op[V]) {
+func (l *l2[V]) lookLater(name string, hash uint64, b bound) {
 	now := time.Now()
-	l.superseded.add(now, o.hash, o.bound, l.looks.add(o.key, o.hash, now.Add(secondLook)))
+	l.superseded.add(now, hash, b, l.looks.add(name, hash, now.Add(secondLook)))
 }
 
 // lookLate removes what the backend has under a key, if it is too old.
@@ -113,8 +113,7 @@ func (l *l2[V]) lookLate(k look) {
 	data, err := l.get(l.ctx, k.key)
 	b := l.boundOf(k.key, k.hash)
 	if err != nil && !errors.Is(err, ErrMiss) {
-		// Nothing that old is used any more, once b is forgotten.
-		l.superseded.add(time.Now(), k.hash, b, false)
+		l.lookLater(k.key, k.hash, b)
 		return
 	}
 	e, bad := parseEnvelope(data)

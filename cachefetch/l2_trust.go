@@ -17,8 +17,8 @@ const clocksKnown = 1024
 // clocks is what is known of the clocks of other processes.
 type clocks struct {
 	mu       sync.RWMutex
-	ahead    map[uint64]struct{} // guarded by mu; that were seen to be
-	answered map[uint64]struct{} // guarded by mu; whose greeting was, which is done once
+	ahead    map[uint64]struct{}  // guarded by mu; that were seen to be
+	answered map[uint64]time.Time // guarded by mu; when the greeting of a process was
 }
 
 // sees notes a stamp that has come to be known, and reports whether its clock
@@ -32,26 +32,25 @@ func (c *clocks) sees(s stamp, now time.Time) bool {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	addClock(&c.ahead, s.by)
+	if c.ahead == nil || len(c.ahead) >= clocksKnown {
+		c.ahead = make(map[uint64]struct{})
+	}
+	c.ahead[s.by] = struct{}{}
 	return false
 }
 
-// answers reports whether a greeting of a process is to be answered.
-func (c *clocks) answers(by uint64) bool {
+// answers reports whether a greeting of a process is to be answered: not again
+// before it can have connected again.
+func (c *clocks) answers(by uint64, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return addClock(&c.answered, by)
-}
-
-// addClock adds by to a set and reports whether it was not in there.
-func addClock(set *map[uint64]struct{}, by uint64) bool {
-	if _, ok := (*set)[by]; ok {
+	if last, ok := c.answered[by]; ok && now.Sub(last) < subscribePause/2 {
 		return false
 	}
-	if *set == nil || len(*set) >= clocksKnown {
-		*set = make(map[uint64]struct{})
+	if c.answered == nil || len(c.answered) >= clocksKnown {
+		c.answered = make(map[uint64]time.Time)
 	}
-	(*set)[by] = struct{}{}
+	c.answered[by] = now
 	return true
 }
 
@@ -71,7 +70,8 @@ func (l *l2[V]) greet() {
 // greeted takes a greeting. One that seems to be late may show that this
 // process is ahead of who sent it, who can only see that by an answer.
 func (l *l2[V]) greeted(s stamp) {
-	if l.trusts(s) && s.at < time.Now().Add(-maxClockSkew).UnixNano() && l.clocks.answers(s.by) {
+	now := time.Now()
+	if l.trusts(s) && s.at < now.Add(-maxClockSkew).UnixNano() && l.clocks.answers(s.by, now) {
 		l.greet()
 	}
 }

@@ -20,7 +20,7 @@ func (l *l2[V]) make(o *op[V]) {
 		switch err := l.apply(o); {
 		case err == nil:
 			if o.final {
-				l.lookLater(o)
+				l.lookLater(o.key, o.hash, o.bound)
 			}
 			l.queue.finish(o, false)
 			return
