@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -560,4 +561,45 @@ func TestBackendForEver(t *testing.T) {
 		time.Sleep(24 * time.Hour)
 		wantLoad(t, node(t, b), "a", "new", nil, "v", false)
 	})
+}
+
+// Values that are set while messages begin to come are in the backend, and so
+// found by everyone, although memory is being forgotten.
+func TestBackendSetWhileConnecting(t *testing.T) {
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			b := &connecting{Memory: new(backendtest.Memory), now: make(chan struct{})}
+			c := node(t, b)
+			var set sync.WaitGroup
+			for g := range 4 {
+				set.Go(func() {
+					for i := range 20 {
+						if i == 10 && g == 0 {
+							close(b.now)
+						}
+						if err := c.Set(t.Context(), fmt.Sprint(g, i), "v"); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			set.Wait()
+			for g := range 4 {
+				for i := range 20 {
+					wantLoad(t, c, fmt.Sprint(g, i), "loaded", nil, "v", false)
+				}
+			}
+		})
+	}
+}
+
+// connecting subscribes when now is closed.
+type connecting struct {
+	*backendtest.Memory
+	now chan struct{}
+}
+
+func (b *connecting) Subscribe(ctx context.Context, receive func([]byte), connected func()) error {
+	<-b.now
+	return b.Memory.Subscribe(ctx, receive, connected)
 }

@@ -197,7 +197,7 @@ func (c *Cache[V]) SetItem(ctx context.Context, key string, it Item[V]) error {
 	e := c.entry(key, &it, nil, birth{gen: c.store.Generation(), stamp: c.clock.next()})
 	stored := c.put(hash, e)
 	c.flights.Doom(hash, key) // begun meanwhile, it has a later generation
-	c.setL2(e, stored)
+	c.setL2(e)
 	if stored {
 		return nil
 	}

@@ -146,7 +146,7 @@ func l2Bubble(t *testing.T, f func(t *testing.T, l *l2[string], b *fakeBackend))
 // newTestL2 returns an l2 of a process, that of the others if none is given.
 func newTestL2(t *testing.T, b Backend, by ...uint64) *l2[string] {
 	t.Helper()
-	return newL2(l2Config[string]{
+	l := newL2(l2Config[string]{
 		backend: b, codec: StringCodec{}, prefix: "p:", budget: 50 * time.Millisecond,
 		maxOps: 100, maxBytes: 1 << 20, clock: &stampClock{by: append(by, otherTest)[0]},
 		leaseWait:  time.Second,
@@ -155,6 +155,8 @@ func newTestL2(t *testing.T, b Backend, by ...uint64) *l2[string] {
 		applyPurge: func(purge, stamp) {},
 		resync:     func() {},
 	})
+	l.begin()
+	return l
 }
 
 // newRecord returns a record that is fresh for a minute.

@@ -81,7 +81,7 @@ type l2Config[V any] struct {
 	resync func()
 }
 
-// newL2 returns a running l2, which must be closed.
+// newL2 returns an l2 that has yet to begin.
 func newL2[V any](cfg l2Config[V]) *l2[V] {
 	l := &l2[V]{
 		l2Config: cfg,
@@ -100,6 +100,12 @@ func newL2[V any](cfg l2Config[V]) *l2[V] {
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.reader = reader{of: cfg.backend, calls: l.calls, ctx: l.ctx}
 	l.reader.many, _ = cfg.backend.(Many)
+	return l
+}
+
+// begin has l do its work until it is closed. It calls the functions of its
+// l2Config from now on.
+func (l *l2[V]) begin() {
 	l.workers.Go(l.lookAtLate)
 	for range backendWriters {
 		l.workers.Go(l.work)
@@ -107,7 +113,6 @@ func newL2[V any](cfg l2Config[V]) *l2[V] {
 	if l.invalidations != nil {
 		l.workers.Go(l.listen)
 	}
-	return l
 }
 
 // lookup returns what the second level has of key, if it may be used in any

@@ -27,6 +27,7 @@ func (c *Cache[V]) openL2() {
 		applyPurge: c.applyPurge,
 		resync:     c.store.Forget,
 	})
+	c.l2.begin() // when c knows it
 }
 
 // An l2Load is the part that the second level has in one load. The zero value
@@ -168,11 +169,13 @@ func (c *Cache[V]) settleL2(l l2Load[V], key string, out outcome[V]) {
 }
 
 // setL2 takes a value that was set to the second level, or removes what is
-// there if it was not stored here: it was too large, or a newer one has come.
-func (c *Cache[V]) setL2(e *entry[V], stored bool) {
+// there if it is too large. That it was not stored here says nothing: if it was
+// purged, or a newer one has come, the second level knows that too, and if all
+// is being looked up again it must be found there.
+func (c *Cache[V]) setL2(e *entry[V]) {
 	switch it := &e.Value; {
 	case c.l2 == nil:
-	case stored:
+	case it.cost <= c.store.MaxEntry():
 		c.l2.write(it.key, c.recordOf(e), claim{}, true)
 	default:
 		c.l2.remove(it.key, it.stamp, claim{}, true)

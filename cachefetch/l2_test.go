@@ -119,6 +119,7 @@ func TestL2Purge(t *testing.T) {
 				return slices.Contains(tags, "users") && stamp <= mark.Load()
 			},
 		})
+		l.begin()
 		defer l.close()
 		tagged := func(value string) *record[string] {
 			r := newRecord(value)
@@ -207,6 +208,7 @@ func TestL2OtherFormat(t *testing.T) {
 			purged:    func(string, []string, int64) bool { return false },
 			forgotten: func() int64 { return 0 },
 		})
+		other.begin()
 		defer other.close()
 		l.write("a", newRecord(`{"Name":"Alice"}`), claim{}, false)
 		synctest.Wait()
