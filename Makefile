@@ -51,7 +51,7 @@ fuzz: ## run each fuzz target for a few seconds (FUZZTIME=30s for longer)
 .PHONY: soak
 soak: ## test random histories of both caches, until one fails or SOAK=1h each is over
 	FRESHET_SOAK=$${SOAK:-1h} go test -race -v -timeout 0 -run '^TestModel' ./middleware
-	FRESHET_SOAK=$${SOAK:-1h} go test -race -v -timeout 0 -run '^TestLinearizable$$' ./cachefetch
+	FRESHET_SOAK=$${SOAK:-1h} go test -race -v -timeout 0 -run '^Test(Linearizable|Fleet)' ./cachefetch
 
 .PHONY: bench
 bench: ## run the benchmarks, and measure the budgets of docs/measurements.md

@@ -28,6 +28,7 @@ type batch[V any] struct {
 	// Written before done is closed.
 	values map[string]V
 	err    error
+	ended  bool // the context of the one that made it had ended
 	crash  *guard.Crash
 }
 
@@ -104,6 +105,9 @@ func (b *batch[V]) ask(ctx context.Context, at int, key string) (v V, err error)
 	if ok {
 		return v, nil
 	}
+	if b.ended { // and so does ctx in a moment: all of one call fail for the same reason
+		<-ctx.Done()
+	}
 	return v, b.missing(key)
 }
 
@@ -134,7 +138,7 @@ func (b *batch[V]) call(ctx context.Context, own *work) {
 			b.err = ctx.Err()
 		}
 	}, func(crash *guard.Crash) {
-		b.crash = crash
+		b.ended, b.crash = ctx.Err() != nil, crash
 		b.work.end()
 		close(b.done)
 	})

@@ -90,12 +90,13 @@ func New[V any](o Options[V]) (*Cache[V], error) {
 		return nil, err
 	}
 	c := &Cache[V]{opts: o, seed: maphash.MakeSeed(), pool: engine.NewPool(o.RefreshWorkers)}
+	c.clock.begin()
 	c.store, err = engine.New(engine.Config[string, item[V]]{
 		MaxBytes:    o.MaxBytes,
 		LimitMemory: o.LimitMemory,
 		Match:       func(key string, it *item[V]) bool { return it.key == key },
 		HasPrefix:   func(it *item[V], prefix string) bool { return strings.HasPrefix(it.key, prefix) },
-		Wall:        c.clock.next,
+		Wall:        func() int64 { return c.clock.next().at },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cachefetch: Options.%w", err)
@@ -201,9 +202,9 @@ func (c *Cache[V]) SetItem(ctx context.Context, key string, it Item[V]) error {
 	c.flights.DoomThen(hash, key, func() {
 		e = c.entry(key, &it, nil, birth{gen: c.store.Generation(), stamp: c.clock.next(), size: size})
 		stored = c.put(hash, e)
+		c.setL2(e)
 		c.failures.forget(key)
 	})
-	c.setL2(e, stored)
 	if stored {
 		return nil
 	}

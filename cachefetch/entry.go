@@ -20,7 +20,7 @@ type item[V any] struct {
 	etag, lastModified string
 	lifetimes          lifetimes
 	loadTime           time.Duration
-	stamp              int64 // when its load began, see stampClock
+	stamp              stamp // of the beginning of its load
 	size               int64 // of the value, see Cache.size
 }
 
@@ -63,7 +63,7 @@ const keepForValidation = time.Hour
 // value is.
 type birth struct {
 	gen   uint64
-	stamp int64
+	stamp stamp
 	took  time.Duration
 	size  int64
 }

@@ -64,7 +64,11 @@ func (c *Cache[V]) run(f *flight[V], l lookup[V], load LoadFunc[V]) {
 		it, err := load(f.State.work.context(f.Context), old(prev))
 		out = c.settle(f, l, prev, it, err, birth{gen: f.Gen, stamp: second.stamp, took: c.store.Now().Sub(began)})
 	}, func(crash *guard.Crash) {
-		if inTime() && out.failed {
+		late := !inTime()
+		if out.failed && second.stale != nil && c.usable(l) == nil {
+			prev = c.askL2Again(f, l, second.stale)
+		}
+		if out.failed && !late {
 			c.backOff(f, l.key, prev)
 		}
 		c.ended(f, l.key, c.store.Now().Sub(began), out, second, crash)
@@ -127,7 +131,7 @@ func (c *Cache[V]) ended(f *flight[V], key string, took time.Duration, out outco
 type outcome[V any] struct {
 	failed bool
 	none   bool      // there is nothing of the key to be stored any more
-	stored *entry[V] // what was, or nil
+	entry  *entry[V] // of what was loaded, also if it was not stored here since all is being looked up again; or nil
 }
 
 // settle stores what a load has returned, and hands it to those who wait.
@@ -164,17 +168,19 @@ func (c *Cache[V]) settle(f *flight[V], l lookup[V], prev *entry[V], it Item[V],
 		return outcome[V]{failed: true}
 	}
 	if !stores {
-		f.Publish(func() { c.store.Delete(l.hash, l.key) })
-		return outcome[V]{none: true}
+		published := f.Publish(func() { c.store.Delete(l.hash, l.key) })
+		return outcome[V]{none: published}
 	}
 	e := c.entry(l.key, &it, err, from)
 	stored := false
-	f.Publish(func() { stored = c.put(l.hash, e) })
+	published := f.Publish(func() { stored = c.put(l.hash, e) })
 	if !stored {
 		c.stats.drops.Add(1)
-		return outcome[V]{none: notFound}
 	}
-	return outcome[V]{none: notFound, stored: e}
+	if !published || c.cost(e) > c.store.MaxEntry() {
+		return outcome[V]{none: published && notFound}
+	}
+	return outcome[V]{none: notFound, entry: e}
 }
 
 // renewed returns prev as a load has found it not to be modified: what the load

@@ -270,6 +270,30 @@ func TestFetchManyTimeouts(t *testing.T) {
 	})
 }
 
+// slowErr is a context that takes a while to say that it goes on.
+type slowErr struct{ context.Context }
+
+func (c slowErr) Err() error {
+	time.Sleep(time.Millisecond)
+	return c.Context.Err()
+}
+
+// A call that ends since the load that made it ran out of time ends all of its
+// loads that way, those too that began a little later.
+func TestLoadsOfOneCallTimeOutTogether(t *testing.T) {
+	bubble(t, Options[string]{LoadTimeout: time.Second, BatchSize: 10}, func(t *testing.T, c *Cache[string]) {
+		results, _ := c.FetchMany(slowErr{t.Context()}, numbered(10), func(ctx context.Context, keys []string) (map[string]string, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		for i, r := range results {
+			if !errors.Is(r.Err, ErrLoadTimeout) {
+				t.Errorf("%d: %+v", i, r)
+			}
+		}
+	})
+}
+
 func TestFetchManyClosed(t *testing.T) {
 	c := newTest(t, Options[string]{})
 	c.Close()

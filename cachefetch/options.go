@@ -124,8 +124,9 @@ type Options[V any] struct {
 	// Backend is a second level behind this cache, in general shared with
 	// other processes. A load asks it first; what was loaded or set is written
 	// to it behind. It never costs an error, and a load no more than two times
-	// BackendTimeout, or LeaseWait and a little where another process loads
-	// the same key. Nil means none.
+	// BackendTimeout, or twice that while very many reads are under way, or
+	// LeaseWait and a little where another process loads the same key. Nil
+	// means none.
 	Backend Backend
 
 	// Codec turns values into bytes for Backend. Nil means a BytesCodec if V
@@ -144,14 +145,17 @@ type Options[V any] struct {
 	BackendTTL time.Duration
 
 	// BackendTimeout is how long one call of Backend may take. Zero means 50
-	// milliseconds. After five calls in a row that failed or took longer,
-	// Backend is left alone for a second, then longer, up to 30 seconds.
+	// milliseconds. After five reads in a row that failed or took longer, no
+	// more are made for a second, then longer, up to 30 seconds. The same goes
+	// for writes.
 	BackendTimeout time.Duration
 
 	// BackendQueue and BackendQueueBytes bound the changes that are yet to be
 	// made in Backend, in number and in bytes as counted by Cost. What finds
-	// no room is not written, and nothing older is read in its place; for the
-	// removal of what is older there is as much room again. Zero means 4096, and a sixteenth of MaxBytes, or 64 KiB if that is more. The
+	// no room is not written, and nothing older is read in its place. For
+	// removals and purges there is as much room again; what finds none of that
+	// becomes a purge of everything in Backend and in other processes. Zero
+	// means 4096, and a sixteenth of MaxBytes, or 64 KiB if that is more. The
 	// bytes come on top of MaxBytes, as far as the values are not held anyway.
 	BackendQueue      int
 	BackendQueueBytes int64

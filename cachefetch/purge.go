@@ -41,10 +41,10 @@ func (c *Cache[V]) remove(ctx context.Context, key string, do func(hash uint64))
 	}
 	hash := maphash.String(c.seed, key)
 	var behind <-chan struct{}
-	if c.l2 != nil { // first: who looks there from now on must not find it
-		behind = c.l2.remove(key, c.clock.next(), claim{}, true)
-	}
 	c.flights.DoomThen(hash, key, func() {
+		if c.l2 != nil {
+			behind = c.l2.remove(key, c.clock.next(), claim{}, true)
+		}
 		do(hash)
 		c.failures.forget(key)
 	})
@@ -87,7 +87,7 @@ func (c *Cache[V]) purge(ctx context.Context, kind purgeKind, name string, mode 
 	}
 	c.stats.purges.Add(1)
 	p := purge{kind: kind, name: name, soft: mode == Soft}
-	c.applyPurge(p, 0)
+	c.applyPurge(p, stamp{})
 	if c.l2 != nil {
 		p.stamp = c.clock.next()
 		c.l2.wait(ctx, c.l2.purge(p)...)

@@ -11,11 +11,12 @@ package fanout
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/freshet-go/freshet/internal/guard"
 )
 
 // Join2 calls two functions side by side and returns both values, or the first
@@ -153,15 +154,12 @@ func spawn[T any](f *fan, call func(context.Context) (T, error), into *T) {
 func run[T any](ctx context.Context, f func(context.Context) (T, error), done func(T, error)) {
 	var v T
 	var err error
-	returned := false
-	defer func() {
-		if !returned {
-			err = &PanicError{Value: recover(), Stack: debug.Stack()}
+	guard.Catch(func() { v, err = f(ctx) }, func(crash *guard.Crash) {
+		if crash != nil {
+			err = &PanicError{Value: crash.Value, Stack: crash.Stack}
 		}
 		done(v, err)
-	}()
-	v, err = f(ctx)
-	returned = true
+	})
 }
 
 // A PanicError is a call that panicked, or ended its goroutine with

@@ -128,6 +128,14 @@ func (t Times) Soften(at Instant) Times {
 	return t
 }
 
+// EndBy returns t for an entry that is of no use to anyone from end on.
+func (t Times) EndBy(end Instant) Times {
+	for _, at := range []*Instant{&t.FreshUntil, &t.RevalidateUntil, &t.ErrorUntil, &t.KeepUntil} {
+		*at = min(*at, end)
+	}
+	return t
+}
+
 // Jitter shortens d by a random part of up to fraction of it, so that entries
 // stored together do not expire together. It never lengthens d, since a
 // lifetime is a promise about how old a value may get.

@@ -164,12 +164,7 @@ func (t *Flights[S]) Join(ctx context.Context, hash uint64, key string, start St
 func (f *Flight[S]) fly(start Start[S]) {
 	// A goroutine inside singleflight's: Goexit ends the goroutine it is
 	// called on, and singleflight's is the one that delivers to the waiters.
-	ended := make(chan struct{})
-	go guard.Catch(func() { start.Run(f) }, func(crash *Crash) {
-		f.crash = crash
-		close(ended)
-	})
-	<-ended
+	f.crash = guard.Run(func() { start.Run(f) })
 	if f.crash != nil && start.Crashed != nil {
 		start.Crashed(f)
 	}
