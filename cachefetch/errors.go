@@ -64,7 +64,7 @@ func (e *httpError) HTTPFailure() (status int, retryAfter time.Duration) {
 type PanicError struct {
 	Key   string
 	Value any    // the panic's value, nil after runtime.Goexit
-	Stack []byte // of the goroutine that panicked, and of those it was raised on
+	Stack []byte // of the goroutine that ended, and of those it was raised on
 }
 
 // Error implements error. It leaves out the stack.

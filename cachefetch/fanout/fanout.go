@@ -166,7 +166,7 @@ func run[T any](ctx context.Context, f func(context.Context) (T, error), done fu
 // runtime.Goexit.
 type PanicError struct {
 	Value any    // the panic's value, nil after runtime.Goexit
-	Stack []byte // of the goroutine that panicked
+	Stack []byte // of the goroutine that ended
 }
 
 // Error implements error. It leaves out the stack.

@@ -13,7 +13,7 @@ import (
 // with its stack, so that a crash can be handed on from goroutine to goroutine.
 type Crash struct {
 	Value any    // the panic's value; nil after Goexit
-	Stack []byte // of the goroutine that panicked; nil after Goexit
+	Stack []byte // of the goroutine when it ended
 }
 
 // Error implements error. It leaves out the stack.
@@ -51,10 +51,7 @@ func Catch(f func(), ended func(*Crash)) {
 		value := recover() // nil after Goexit: panic(nil) has a value since Go 1.21
 		crash, handed := value.(*Crash)
 		if !handed {
-			crash = &Crash{Value: value}
-			if value != nil {
-				crash.Stack = debug.Stack()
-			}
+			crash = &Crash{Value: value, Stack: debug.Stack()}
 		}
 		ended(crash)
 	}()

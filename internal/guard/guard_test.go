@@ -30,7 +30,10 @@ func TestRunMakesAPanicAValue(t *testing.T) {
 func TestRunSurvivesGoexit(t *testing.T) {
 	c := Run(runtime.Goexit)
 	if c == nil || c.Value != nil || c.Error() != "called runtime.Goexit" {
-		t.Errorf("got %+v", c)
+		t.Fatalf("got %+v", c)
+	}
+	if !strings.Contains(string(c.Stack), "guard.Catch") {
+		t.Errorf("the stack does not say who ended:\n%s", c.Stack)
 	}
 }
 
