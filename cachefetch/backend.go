@@ -20,7 +20,7 @@ var ErrMiss = errors.New("cachefetch: not in the backend")
 // The clocks of processes that share a backend must not be more than a second
 // apart: they read nothing of each other's latest values then.
 //
-// A Backend may also implement [Versions], [Invalidations] and [Lease]; a
+// A Backend may also implement [Many], [Versions], [Invalidations] and [Lease]; a
 // wrapper that adds none of their methods hides them. Package backendtest
 // proves an implementation.
 //
@@ -44,7 +44,7 @@ var ErrMiss = errors.New("cachefetch: not in the backend")
 // returned, and what Get returned belongs to the caller, who may modify it.
 //
 // Once a Set or Delete has returned nil, later calls of Get by the same process
-// see it. Other processes may see it a little later.
+// see it. Other processes see it at most a second later.
 type Backend interface {
 	// Get returns the value of key. If there is none, or its time has passed,
 	// the error is or wraps [ErrMiss]. Any other error means that the backend
@@ -61,10 +61,25 @@ type Backend interface {
 	Delete(ctx context.Context, key string) error
 }
 
+// maxGetMany bounds the keys of one call of [Many].
+const maxGetMany = 256
+
+// Many is an optional capability of a [Backend]: several keys are read in one
+// call. A cache uses it for what is asked for while other reads are under way,
+// as by FetchMany.
+//
+// Redis does it by MGET, or by a pipeline of GET.
+type Many interface {
+	// GetMany returns the values of keys, by key. A key that has no value is
+	// not in the map. The keys are different, and at most 256. An error means
+	// that the backend could not tell of any of them.
+	GetMany(ctx context.Context, keys []string) (map[string][]byte, error)
+}
+
 // Versions is an optional capability of a [Backend]: writes that arrive late
 // do not undo newer ones, whichever process they come from. A cache uses these
 // methods in place of Set and Delete if they are there. Without them, the last
-// write to arrive is the one that other processes read.
+// write to arrive is the one that other processes read, for a while.
 //
 // Redis does each in one script: compare the version stored before the value,
 // then SET with PX. (Versions are beyond 2^53, so Lua must compare them as
@@ -75,9 +90,10 @@ type Versions interface {
 	// are positive; in fact they are nanoseconds since 1970.
 	SetVersion(ctx context.Context, key string, value []byte, ttl time.Duration, version int64) error
 
-	// DeleteVersion is Delete, but leaves a value of a greater version alone.
-	// It remembers the version for at least a minute, also if there was
-	// nothing to remove: a write of an older value may still be on its way.
+	// DeleteVersion is Delete: whatever version the value has, it is removed.
+	// The greatest version that came so far, this one included, is
+	// remembered for at least a minute, also if there was nothing to remove:
+	// a write of an older value may still be on its way.
 	DeleteVersion(ctx context.Context, key string, version int64) error
 }
 

@@ -12,18 +12,18 @@ type BackendStats struct {
 	Drops    uint64 // values that were not written and keys that were not removed, for want of room, time or luck
 
 	Received uint64 // purges that other processes have told
-	Resyncs  uint64 // times that such messages may have been lost and all was looked up again
+	Resyncs  uint64 // times that the connection for these was made again, and all was looked up again
 
 	Queued      int    // changes that are to be made
 	QueuedBytes int64  // what they hold
-	Open        bool   // the breaker keeps calls from the backend
-	Opened      uint64 // times that it began to
+	Open        bool   // a breaker keeps calls from the backend: reads and writes have one each
+	Opened      uint64 // times that one began to
 }
 
 // usage returns the counts.
 func (l *l2[V]) usage() BackendStats {
 	q := l.queue.usage()
-	open, opened := l.calls.breaker.state()
+	open, opened := l.calls.state()
 	return BackendStats{
 		Hits:        l.hits.Load(),
 		Misses:      l.misses.Load(),

@@ -119,28 +119,44 @@ func deaf(d time.Duration) func(context.Context, string, string) error {
 	}
 }
 
+// Processes of the tests: that which an l2Bubble is about, and others.
+const ownTest, otherTest = 1, 2
+
+// at returns the stamp of this moment.
+func (l *l2[V]) at() stamp { return stamp{time.Now().UnixNano(), l.clock.by} }
+
+// by returns r as another process would have made it.
+func by(l *l2[string], r *record[string]) *record[string] {
+	r.stamp.by = l.clock.by
+	return r
+}
+
 // l2Bubble runs f in a bubble with an l2 of strings over a fake backend.
 func l2Bubble(t *testing.T, f func(t *testing.T, l *l2[string], b *fakeBackend)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := new(fakeBackend)
-		l := newTestL2(t, b)
+		l := newTestL2(t, b, ownTest)
 		defer time.Sleep(2 * time.Hour) // the deaf let go of their goroutines
 		defer l.close()
 		f(t, l, b)
 	})
 }
 
-func newTestL2(t *testing.T, b Backend) *l2[string] {
+// newTestL2 returns an l2 of a process, that of the others if none is given.
+func newTestL2(t *testing.T, b Backend, by ...uint64) *l2[string] {
 	t.Helper()
-	return newL2(l2Config[string]{
+	l := newL2(l2Config[string]{
 		backend: b, codec: StringCodec{}, prefix: "p:", budget: 50 * time.Millisecond,
-		maxOps: 100, maxBytes: 1 << 20, clock: new(stampClock),
+		maxOps: 100, maxBytes: 1 << 20, clock: &stampClock{by: append(by, otherTest)[0]},
 		leaseWait:  time.Second,
 		purged:     func(string, []string, int64) bool { return false },
-		applyPurge: func(purge, int64) {},
+		forgotten:  func() int64 { return 0 },
+		applyPurge: func(purge, stamp) {},
 		resync:     func() {},
 	})
+	l.begin()
+	return l
 }
 
 // newRecord returns a record that is fresh for a minute.
@@ -148,7 +164,7 @@ func newRecord(value string) *record[string] {
 	now := time.Now()
 	until := now.Add(time.Minute).UnixNano()
 	return &record[string]{
-		value: value, stamp: now.UnixNano(),
+		value: value, stamp: stamp{now.UnixNano(), ownTest},
 		freshUntil: until, revalidateUntil: until, errorUntil: until, cost: int64(len(value)),
 	}
 }

@@ -3,9 +3,10 @@ package cachefetch
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/freshet-go/freshet/internal/guard"
 )
 
 var (
@@ -25,36 +26,41 @@ type callCounts struct {
 	skips    atomic.Uint64 // not made: breaker open, or too many under way
 }
 
-// A caller makes the calls of a backend: within a budget of time, behind the
-// breaker, and so that a panic is an error.
+// A caller makes the calls of a backend: within a budget of time, behind a
+// breaker, and so that a panic is an error. Reads and writes have a breaker
+// each, since one may work where the other does not.
 type caller struct {
 	budget  time.Duration
-	breaker breaker
-	reads   chan struct{} // a token for each read under way
+	reading breaker
+	writing breaker
+	places  chan struct{} // a token for each read under way
 	counts  callCounts
 }
 
 func newCaller(budget time.Duration) *caller {
-	return &caller{budget: budget, reads: make(chan struct{}, backendReads)}
+	return &caller{budget: budget, places: make(chan struct{}, backendReads)}
 }
 
 // read calls f and returns no later than after the budget, or when ctx ends:
-// then f may go on, but what it returns is not looked at any more.
+// then f may go on, but what it returns is not looked at any more. Before that
+// it may wait for a place, as long again, which is not the backend's time.
 func (c *caller) read(ctx context.Context, f func(context.Context) error) error {
-	if !c.breaker.allow(time.Now()) {
+	if c.reading.wait(time.Now()) > 0 { // before a place: those may all be held by what does not answer
+		c.counts.skips.Add(1)
+		return errBreakerOpen
+	}
+	if !c.place(ctx) {
+		c.counts.skips.Add(1)
+		return errBusy
+	}
+	if !c.reading.allow(time.Now()) {
+		<-c.places
 		c.counts.skips.Add(1)
 		return errBreakerOpen
 	}
 	limited, cancel := context.WithTimeout(ctx, c.budget)
 	defer cancel()
-	select {
-	case c.reads <- struct{}{}:
-	case <-limited.Done():
-		c.breaker.cancel() // this call says nothing about the backend
-		c.counts.skips.Add(1)
-		return errBusy
-	}
-	done := contain(limited, f, func() { <-c.reads })
+	done := contain(limited, f, func() { <-c.places })
 	var err error
 	select {
 	case err = <-done:
@@ -62,35 +68,54 @@ func (c *caller) read(ctx context.Context, f func(context.Context) error) error 
 		err = limited.Err()
 	}
 	if err != nil && ctx.Err() != nil {
-		c.breaker.cancel()
+		c.reading.cancel() // this call says nothing about the backend
 		return err
 	}
-	c.report(err)
+	c.report(&c.reading, err)
 	return err
+}
+
+// place waits for a place among the reads, and reports whether it got one.
+func (c *caller) place(ctx context.Context) bool {
+	select {
+	case c.places <- struct{}{}:
+		return true
+	default:
+	}
+	timer := time.NewTimer(c.budget)
+	defer timer.Stop()
+	select {
+	case c.places <- struct{}{}:
+		return true
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // write calls f and returns when f has returned, however late that is: two
 // writes of one key must not overtake each other. Its callers are few and have
 // nobody waiting behind them. The breaker hears of it when the budget is over.
-//
-// The breaker has allowed it before.
 func (c *caller) write(ctx context.Context, f func(context.Context) error) error {
+	if !c.writing.allow(time.Now()) {
+		return errBreakerOpen
+	}
 	limited, cancel := context.WithTimeout(ctx, c.budget)
 	defer cancel()
 	done := contain(limited, f, nil)
 	select {
 	case err := <-done:
-		c.report(err)
+		c.report(&c.writing, err)
 		return err
 	case <-limited.Done():
 	}
-	c.report(limited.Err())
+	c.report(&c.writing, limited.Err())
 	<-done
 	return limited.Err()
 }
 
-// report tells the breaker and the counters how an allowed call ended.
-func (c *caller) report(err error) {
+// report tells a breaker and the counters how an allowed call ended.
+func (c *caller) report(b *breaker, err error) {
 	ok := err == nil || errors.Is(err, ErrMiss)
 	switch {
 	case ok:
@@ -99,26 +124,31 @@ func (c *caller) report(err error) {
 	default:
 		c.counts.errors.Add(1)
 	}
-	c.breaker.done(time.Now(), ok)
+	b.done(time.Now(), ok)
 }
 
-// contain runs f on a goroutine of its own and sends what it returns. A panic,
-// or an end by runtime.Goexit, is an error. cleanup, if not nil, is called
-// before that.
+// state returns whether a breaker is open, and how often one has opened.
+func (c *caller) state() (open bool, opened uint64) {
+	reading, r := c.reading.state()
+	writing, w := c.writing.state()
+	return reading || writing, r + w
+}
+
+// contain runs f on a goroutine of its own and sends what it returns. That f
+// does not return is an error. cleanup, if not nil, is called before that.
 func contain(ctx context.Context, f func(context.Context) error, cleanup func()) <-chan error {
 	done := make(chan error, 1)
 	go func() {
-		err := errors.New("ended its goroutine")
-		defer func() {
-			if v := recover(); v != nil {
-				err = fmt.Errorf("panicked: %v", v)
+		var err error
+		guard.Catch(func() { err = f(ctx) }, func(crash *guard.Crash) {
+			if crash != nil {
+				err = crash
 			}
 			if cleanup != nil {
 				cleanup()
 			}
 			done <- err
-		}()
-		err = f(ctx)
+		})
 	}()
 	return done
 }

@@ -15,6 +15,7 @@ import (
 //	byte 0     version of the format, 1
 //	bytes 1-4  CRC-32C of all bytes that follow
 //	bytes 5-   format, stamp, fresh, revalidate, error, keep (fixed width, big endian)
+//	then       who drew the stamp (fixed width, big endian)
 //	then       key, ETag, Last-Modified, number of tags, tags, value,
 //	           each string after its length (uvarint), the last to the end exactly
 //
@@ -23,7 +24,7 @@ import (
 // meet the end. A CRC finds every flipped bit and every burst up to 32 bits.
 type envelope struct {
 	format          uint32 // of the value: what codec, for what type
-	stamp           int64  // when its load began
+	stamp           stamp  // of the beginning of its load
 	freshUntil      int64
 	revalidateUntil int64
 	errorUntil      int64
@@ -38,7 +39,7 @@ type envelope struct {
 const (
 	envelopeVersion = 1
 	envelopeHeader  = 1 + 4
-	envelopeFixed   = envelopeHeader + 4 + 5*8
+	envelopeFixed   = envelopeHeader + 4 + 5*8 + 8
 )
 
 var (
@@ -54,9 +55,10 @@ func appendEnvelope(dst []byte, e *envelope, encode func(dst []byte) ([]byte, er
 	start := len(dst)
 	dst = append(dst, envelopeVersion, 0, 0, 0, 0)
 	dst = binary.BigEndian.AppendUint32(dst, e.format)
-	for _, t := range []int64{e.stamp, e.freshUntil, e.revalidateUntil, e.errorUntil, e.keepUntil} {
+	for _, t := range []int64{e.stamp.at, e.freshUntil, e.revalidateUntil, e.errorUntil, e.keepUntil} {
 		dst = binary.BigEndian.AppendUint64(dst, uint64(t))
 	}
+	dst = binary.BigEndian.AppendUint64(dst, e.stamp.by)
 	for _, s := range []string{e.key, e.etag, e.lastModified} {
 		dst = appendString(dst, s)
 	}
@@ -93,9 +95,10 @@ func parseEnvelope(b []byte) (envelope, error) {
 	}
 	var e envelope
 	e.format = binary.BigEndian.Uint32(b[envelopeHeader:])
-	for i, t := range []*int64{&e.stamp, &e.freshUntil, &e.revalidateUntil, &e.errorUntil, &e.keepUntil} {
+	for i, t := range []*int64{&e.stamp.at, &e.freshUntil, &e.revalidateUntil, &e.errorUntil, &e.keepUntil} {
 		*t = int64(binary.BigEndian.Uint64(b[envelopeHeader+4+8*i:]))
 	}
+	e.stamp.by = binary.BigEndian.Uint64(b[envelopeFixed-8:])
 	// The sum is right, so this was written as it is, but perhaps by someone
 	// who computes sums over nonsense: the lengths are still not believed.
 	r := fieldReader{rest: b[envelopeFixed:]}

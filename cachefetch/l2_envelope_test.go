@@ -12,7 +12,7 @@ import (
 
 func testEnvelope(value []byte) envelope {
 	return envelope{
-		format: 7, stamp: 1, freshUntil: 2, revalidateUntil: 3, errorUntil: -4, keepUntil: 5,
+		format: 7, stamp: stamp{1, 9}, freshUntil: 2, revalidateUntil: 3, errorUntil: -4, keepUntil: 5,
 		key: "user 7", etag: `"a"`, lastModified: "Mon", tags: []string{"users", ""}, value: value,
 	}
 }
@@ -150,7 +150,7 @@ func FuzzEnvelopeDamage(f *testing.F) {
 	f.Add("key", "tag", []byte("value"), uint(3), uint(9))
 	f.Add("", "", []byte{}, uint(0), uint(0))
 	f.Fuzz(func(t *testing.T, key, tag string, value []byte, cut, flip uint) {
-		e := envelope{key: key, tags: []string{tag}, value: slices.Clone(value), stamp: int64(cut)}
+		e := envelope{key: key, tags: []string{tag}, value: slices.Clone(value), stamp: stamp{at: int64(cut)}}
 		if e.value == nil {
 			e.value = []byte{}
 		}

@@ -7,21 +7,21 @@ import (
 
 func TestMessageRoundTrip(t *testing.T) {
 	for _, want := range []purge{
-		{kind: purgeKey, name: "user 7", stamp: 1},
-		{kind: purgeTag, soft: true, name: "", stamp: -1},
+		{kind: purgeKey, name: "user 7", stamp: stamp{1, 7}},
+		{kind: purgeTag, soft: true, name: "", stamp: stamp{-1, 1 << 63}},
 		{kind: purgePrefix, name: "\xff\x00"},
-		{kind: purgeFlush, soft: true, stamp: 1 << 62},
+		{kind: purgeFlush, soft: true, stamp: stamp{1 << 62, 0}},
 	} {
-		b := appendMessage([]byte("before"), 7, "p:", want)
-		origin, prefix, got, ok := parseMessage(b[len("before"):])
-		if origin != 7 || prefix != "p:" || got != want || !ok {
-			t.Errorf("parseMessage = %d, %q, %+v, %v, want %+v", origin, prefix, got, ok, want)
+		b := appendMessage([]byte("before"), "p:", want)
+		prefix, got, ok := parseMessage(b[len("before"):])
+		if prefix != "p:" || got != want || !ok {
+			t.Errorf("parseMessage = %q, %+v, %v, want %+v", prefix, got, ok, want)
 		}
 	}
 }
 
 func TestMessageOfAnotherFormat(t *testing.T) {
-	good := appendMessage(nil, 7, "p:", purge{kind: purgeTag, name: "users"})
+	good := appendMessage(nil, "p:", purge{kind: purgeTag, name: "users"})
 	change := func(i int, b byte) []byte {
 		m := slices.Clone(good)
 		m[i] = b
@@ -31,14 +31,14 @@ func TestMessageOfAnotherFormat(t *testing.T) {
 		"nothing":         nil,
 		"another version": change(0, 2),
 		"kind 0":          change(9, 0),
-		"kind 6":          change(9, 6),
+		"kind 7":          change(9, 7),
 		"softer":          change(10, 2),
 		"long prefix":     change(messageFixed, 200),
 		"cut":             good[:len(good)-1],
 		"too long":        append(slices.Clone(good), 0),
 		"text":            []byte("invalidate users, please"),
 	} {
-		if _, _, p, ok := parseMessage(b); ok {
+		if _, p, ok := parseMessage(b); ok {
 			t.Errorf("%s: read as %+v", name, p)
 		}
 	}
@@ -48,15 +48,15 @@ func TestMessageOfAnotherFormat(t *testing.T) {
 // for a message is one.
 func FuzzParseMessage(f *testing.F) {
 	f.Add([]byte{})
-	f.Add(appendMessage(nil, 7, "p:", purge{kind: purgeTag, soft: true, name: "users", stamp: 9}))
+	f.Add(appendMessage(nil, "p:", purge{kind: purgeTag, soft: true, name: "users", stamp: stamp{9, 7}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		origin, prefix, p, ok := parseMessage(b)
+		prefix, p, ok := parseMessage(b)
 		if !ok {
 			return
 		}
-		o, pre, again, ok := parseMessage(appendMessage(nil, origin, prefix, p))
-		if o != origin || pre != prefix || again != p || !ok {
-			t.Errorf("read as %d, %q, %+v, then as %d, %q, %+v", origin, prefix, p, o, pre, again)
+		pre, again, ok := parseMessage(appendMessage(nil, prefix, p))
+		if pre != prefix || again != p || !ok {
+			t.Errorf("read as %q, %+v, then as %q, %+v", prefix, p, pre, again)
 		}
 	})
 }

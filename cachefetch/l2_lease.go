@@ -100,6 +100,7 @@ func (l *l2[V]) claim(ctx context.Context, key string, c *claim) bool {
 // release gives c back, behind. If that fails, it ends by itself.
 func (l *l2[V]) release(c claim) {
 	if c.token != "" {
-		l.enqueue(&op[V]{kind: opNote, key: l.prefix + leaseName + c.token, stamp: l.clock.next(), claim: c})
+		s := l.clock.next()
+		l.enqueue(&op[V]{kind: opNote, key: l.prefix + leaseName + c.token, stamp: s, bound: renewal(s), claim: c})
 	}
 }

@@ -19,19 +19,21 @@ func (c *Cache[V]) openL2() {
 		budget: o.BackendTimeout, leaseWait: o.LeaseWait,
 		maxOps: o.BackendQueue, maxBytes: o.BackendQueueBytes,
 		clock: &c.clock,
-		purged: func(key string, tags []string, stamp int64) bool {
-			gone, _ := c.store.PurgedAt(stamp, &item[V]{key: key}, tags)
+		purged: func(key string, tags []string, at int64) bool {
+			gone, _ := c.store.PurgedAt(at, &item[V]{key: key}, tags)
 			return gone
 		},
+		forgotten:  c.store.Forgotten,
 		applyPurge: c.applyPurge,
 		resync:     c.store.Forget,
 	})
+	c.l2.begin() // when c knows it
 }
 
 // An l2Load is the part that the second level has in one load. The zero value
 // is that of a cache without one.
 type l2Load[V any] struct {
-	stamp int64     // of the load
+	stamp stamp     // of the load
 	claim claim     // to be given back when it is over
 	stale *entry[V] // may be validated by the load, or returned if that fails, if it is still Usable; or nil
 }
@@ -49,16 +51,16 @@ func (c *Cache[V]) askL2(f *flight[V], l lookup[V], old *entry[V]) (*entry[V], l
 		ask = c.l2.read
 	}
 	r, claim := ask(f.Context, l.key, func(r *record[V]) bool {
-		if old != nil && r.stamp < old.Value.stamp {
+		if old != nil && r.stamp.at < old.Value.stamp.at {
 			return false // the newest wins
 		}
 		times, now := c.timesOf(l.key, r), c.store.Now()
 		switch times.State(now) {
 		case engine.Fresh:
 			// What is fresh here is to be refreshed early, and this may be it.
-			return old == nil || r.stamp > old.Value.stamp || old.State(now) != engine.Fresh
+			return old == nil || r.stamp.at > old.Value.stamp.at || old.State(now) != engine.Fresh
 		case engine.StaleWhileRevalidate:
-			if old == nil {
+			if old == nil || old.State(now) == engine.Gone {
 				return true // the next Fetch has it refreshed
 			}
 		}
@@ -69,23 +71,40 @@ func (c *Cache[V]) askL2(f *flight[V], l lookup[V], old *entry[V]) (*entry[V], l
 	})
 	second := l2Load[V]{stamp: c.clock.next(), claim: claim}
 	if r != nil {
-		return c.putRecord(f, l, r), second
+		return c.putRecord(f, l, r, f.Gen), second
 	}
 	if stale != nil {
-		second.stale = c.putRecord(f, l, stale)
+		second.stale = c.putRecord(f, l, stale, f.Gen)
 	}
 	return nil, second
 }
 
-// putRecord puts r as an entry here and returns it.
-func (c *Cache[V]) putRecord(f *flight[V], l lookup[V], r *record[V]) *entry[V] {
+// askL2Again looks once more for a value that may be returned since the load
+// has failed: stale, which was found before it, is not here any more, perhaps
+// only because all is being looked up again. It returns what is here then.
+func (c *Cache[V]) askL2Again(f *flight[V], l lookup[V], stale *entry[V]) *entry[V] {
+	gen := c.store.Generation()
+	r, _ := c.l2.read(f.Context, l.key, func(r *record[V]) bool {
+		times := c.timesOf(l.key, r)
+		return times.Usable(c.store.Now())
+	})
+	if r == nil {
+		return stale
+	}
+	return c.putRecord(f, l, r, gen)
+}
+
+// putRecord puts r as an entry here, as one that was looked for since gen, and
+// returns it.
+func (c *Cache[V]) putRecord(f *flight[V], l lookup[V], r *record[V], gen uint64) *entry[V] {
 	e := &entry[V]{
 		Value: item[V]{
 			key: l.key, value: r.value, stamp: r.stamp, etag: r.etag, lastModified: r.lastModified,
 			earlyFrom: math.MaxInt64, // how long it took to load is not known
 		},
-		Times: c.timesOf(l.key, r), Tags: r.tags, Gen: f.Gen,
+		Times: c.timesOf(l.key, r), Tags: r.tags, Gen: gen,
 	}
+	e.Value.size = c.size(r.value)
 	f.Publish(func() { c.put(l.hash, e) })
 	return e
 }
@@ -99,7 +118,7 @@ func (c *Cache[V]) timesOf(key string, r *record[V]) engine.Times {
 	fresh := min(left(r.freshUntil), engine.Jitter(c.opts.TTL, c.opts.Jitter))
 	until := now.Add(fresh)
 	times := engine.Times{
-		Stored:          now.Add(left(r.stamp)),
+		Stored:          now.Add(min(left(r.stamp.at), 0)),
 		FreshUntil:      until,
 		RevalidateUntil: until.Add(window(r.revalidateUntil)),
 		ErrorUntil:      until.Add(window(r.errorUntil)),
@@ -107,8 +126,11 @@ func (c *Cache[V]) timesOf(key string, r *record[V]) engine.Times {
 	if r.keepUntil != 0 {
 		times.KeepUntil = until.Add(window(r.keepUntil))
 	}
-	if _, stale := c.store.PurgedAt(r.stamp, &item[V]{key: key}, r.tags); stale != 0 {
+	if _, stale := c.store.PurgedAt(c.clock.earliest(r.stamp), &item[V]{key: key}, r.tags); stale != 0 {
 		times = times.Soften(stale)
+	}
+	if left := c.l2.unsettled(); left > 0 {
+		times = times.EndBy(now.Add(left))
 	}
 	return times
 }
@@ -117,27 +139,28 @@ func (c *Cache[V]) timesOf(key string, r *record[V]) engine.Times {
 // Options.BackendTTL, unless its loader gave it a lifetime of its own.
 func (c *Cache[V]) recordOf(e *entry[V]) *record[V] {
 	t, it := e.Times, &e.Value
-	until := time.Now().Add(orDefault(it.lifetimes.ttl, c.opts.BackendTTL)).UnixNano()
+	fresh := engine.Instant(time.Now().UnixNano()).Add(orDefault(it.lifetimes.ttl, c.opts.BackendTTL))
+	until := func(end engine.Instant) int64 { return int64(fresh.Add(max(end.Sub(t.FreshUntil), 0))) } // or for ever
 	r := &record[V]{
 		value: it.value, stamp: it.stamp, tags: e.Tags, cost: c.cost(e),
 		etag: it.etag, lastModified: it.lastModified,
-		freshUntil:      until,
-		revalidateUntil: until + int64(t.RevalidateUntil.Sub(t.FreshUntil)),
-		errorUntil:      until + int64(t.ErrorUntil.Sub(t.FreshUntil)),
+		freshUntil:      int64(fresh),
+		revalidateUntil: until(t.RevalidateUntil),
+		errorUntil:      until(t.ErrorUntil),
 	}
 	if t.KeepUntil != 0 {
-		r.keepUntil = until + int64(max(t.KeepUntil.Sub(t.FreshUntil), 0))
+		r.keepUntil = until(t.KeepUntil)
 	}
 	return r
 }
 
-// settleL2 takes the result of a load to the second level, behind, if it was
-// put here. There may be nothing of the key any more.
+// settleL2 takes the result of a load to the second level, behind. There may be
+// nothing of the key any more.
 func (c *Cache[V]) settleL2(l l2Load[V], key string, out outcome[V]) {
 	switch {
 	case c.l2 == nil:
-	case out.stored != nil && out.stored.Value.err == nil:
-		c.l2.write(key, c.recordOf(out.stored), l.claim, false)
+	case out.entry != nil && out.entry.Value.err == nil:
+		c.l2.write(key, c.recordOf(out.entry), l.claim, false)
 	case out.none && !l.claim.absent:
 		c.l2.remove(key, l.stamp, l.claim, false)
 	default:
@@ -146,38 +169,41 @@ func (c *Cache[V]) settleL2(l l2Load[V], key string, out outcome[V]) {
 }
 
 // setL2 takes a value that was set to the second level, or removes what is
-// there if it was not stored here: it was too large, or a newer one has come.
-func (c *Cache[V]) setL2(e *entry[V], stored bool) {
+// there if it is too large. That it was not stored here says nothing: if it was
+// purged, or a newer one has come, the second level knows that too, and if all
+// is being looked up again it must be found there.
+func (c *Cache[V]) setL2(e *entry[V]) {
 	switch it := &e.Value; {
 	case c.l2 == nil:
-	case stored:
+	case c.cost(e) <= c.store.MaxEntry():
 		c.l2.write(it.key, c.recordOf(e), claim{}, true)
 	default:
 		c.l2.remove(it.key, it.stamp, claim{}, true)
 	}
 }
 
-// removeOlder removes what is here of the key that another process has removed
-// or set.
-func (c *Cache[V]) removeOlder(p purge, received int64) {
-	hash := maphash.String(c.seed, p.name)
-	c.flights.Doom(hash, p.name)
-	if e := c.store.Get(hash, p.name); e != nil && !p.bound(received).allowsOwn(e.Value.stamp) {
-		c.store.Delete(hash, p.name)
-	}
+// removeOlder removes what is here of a key that another process has removed or
+// set, if b says that it is too old.
+func (c *Cache[V]) removeOlder(key string, b bound) {
+	hash := maphash.String(c.seed, key)
+	c.flights.DoomThen(hash, key, func() {
+		if e := c.store.Peek(hash, key); e != nil && !b.allows(e.Value.stamp) {
+			c.store.Delete(hash, key)
+		}
+		c.failures.forget(key)
+	})
 }
 
-// applyPurge does here what this or another process has purged. received is the
+// applyPurge does here what this or another process has purged. heard is the
 // stamp at which that was heard of.
-func (c *Cache[V]) applyPurge(p purge, received int64) {
+func (c *Cache[V]) applyPurge(p purge, heard stamp) {
 	mode := engine.Hard
 	if p.soft {
 		mode = engine.Soft
 	}
 	switch p.kind {
 	case purgeKey, purgeOlder:
-		c.l2.supersede(p, received)
-		c.removeOlder(p, received)
+		c.removeOlder(p.name, c.l2.supersede(p, heard))
 	case purgeTag:
 		c.store.PurgeTag(p.name, mode)
 	case purgePrefix:

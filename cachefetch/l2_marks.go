@@ -44,13 +44,21 @@ const (
 
 // A mark is what is known of the mark under one name.
 type mark struct {
-	stamp int64     // 0: there is none
-	read  time.Time // when that was known
+	stamp stamp     // the zero stamp: there is none
+	read  time.Time // when it was asked for
+}
+
+// A markRead is one that is under way, for all who want to know.
+type markRead struct {
+	done chan struct{} // closed when the rest is written
+	mark mark
+	ok   bool // the backend has answered
 }
 
 type marks struct {
-	mu    sync.Mutex
-	known map[string]mark // guarded by mu
+	mu      sync.Mutex
+	known   map[string]mark      // guarded by mu
+	reading map[string]*markRead // guarded by mu
 }
 
 func (m *marks) get(name string) (mark, bool) {
@@ -66,33 +74,93 @@ func (m *marks) set(name string, k mark) {
 	if m.known == nil || len(m.known) >= marksKnown {
 		m.known = make(map[string]mark)
 	}
-	k.stamp = max(k.stamp, m.known[name].stamp)
+	if old := m.known[name].stamp; old.at > k.stamp.at {
+		k.stamp = old
+	}
 	m.known[name] = k
+}
+
+// forget has all marks read again.
+func (m *marks) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.known, m.reading = nil, nil
+}
+
+// share returns the read of name that is under way, or a new one that the
+// caller is to make.
+func (m *marks) share(name string) (r *markRead, mine bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if r := m.reading[name]; r != nil {
+		return r, false
+	}
+	if m.reading == nil {
+		m.reading = make(map[string]*markRead)
+	}
+	r = &markRead{done: make(chan struct{})}
+	m.reading[name] = r
+	return r, true
+}
+
+// over ends a read of name.
+func (m *marks) over(name string, r *markRead) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.reading[name] == r {
+		delete(m.reading, name)
+	}
+	close(r.done)
 }
 
 // purge tells the other processes of p, a purge by tag or prefix or of
 // everything, and marks it in the backend, both behind. The channels it returns
 // are closed when that is done, or was given up.
 func (l *l2[V]) purge(p purge) []<-chan struct{} {
-	mark := l.prefix + flushName
+	name := l.prefix + flushName
 	if p.kind == purgeTag {
-		mark = l.prefix + tagName + p.name
+		name = l.prefix + tagName + p.name
 	}
-	done := []<-chan struct{}{l.enqueue(&op[V]{kind: opMark, key: mark, stamp: p.stamp})}
-	if event := l.event(p); event != nil {
-		// Not with the mark: that of a prefix is another's too, and a soft
-		// purge must not take the place of a hard one that is yet to be told.
-		name := l.prefix + noteName + string([]byte{'0' + byte(p.kind), softByte(p.soft)}) + p.name
-		done = append(done, l.enqueue(&op[V]{kind: opNote, key: name, stamp: p.stamp, event: event}))
+	done := []<-chan struct{}{l.enqueue(&op[V]{kind: opMark, key: name, stamp: p.stamp, bound: renewal(p.stamp)})}
+	if tell := l.told(p); tell.kind != purgeNone {
+		done = append(done, l.enqueue(l.note(tell)))
 	}
 	return done
 }
 
+// note returns the op that tells of p. It is not one with the mark: that of a
+// prefix is another's too, and a soft purge must not take the place of a hard
+// one that is yet to be told.
+func (l *l2[V]) note(p purge) *op[V] {
+	name := l.prefix + noteName + string([]byte{'0' + byte(p.kind), softByte(p.soft)}) + p.name
+	return &op[V]{kind: opNote, key: name, stamp: p.stamp, bound: renewal(p.stamp), tell: p}
+}
+
+// cover has a removal that found no room in the queue done by a purge of
+// everything, for which there is always room: there are three keys of those.
+func (l *l2[V]) cover(o *op[V]) {
+	if o.covers || o.tell.kind == greeting || o.kind != opMark && !o.final && o.tell.kind == purgeNone {
+		return
+	}
+	s := l.clock.next()
+	if o.kind != opNote {
+		l.enqueue(&op[V]{kind: opMark, key: l.prefix + flushName, stamp: s, bound: renewal(s), covers: true})
+	}
+	if tell := l.told(purge{kind: purgeFlush, soft: o.tell.soft, stamp: s}); o.tell.kind != purgeNone && tell.kind != purgeNone {
+		note := l.note(tell)
+		note.covers = true
+		l.enqueue(note)
+	}
+}
+
 // marked reports whether a purge that is marked in the backend applies to what
-// was generated at stamp with these tags, or may do so.
-func (l *l2[V]) marked(ctx context.Context, tags []string, stamp int64) bool {
-	if stamp > l.connected.Load() {
-		return false // every purge since then was told
+// was generated at s with these tags, or may do so.
+func (l *l2[V]) marked(ctx context.Context, tags []string, s stamp) bool {
+	// Whose clock was ahead when of several purges the last was marked is not
+	// known: the order of one process's stamps does not help here.
+	least := s.at - int64(maxClockSkew)
+	if least > max(l.connected.Load(), l.forgotten()) {
+		return false // every purge since then was told, and is remembered
 	}
 	if len(tags) > maxMarks {
 		return true // more than can be looked at
@@ -102,23 +170,24 @@ func (l *l2[V]) marked(ctx context.Context, tags []string, stamp int64) bool {
 	for _, tag := range tags {
 		names = append(names, l.prefix+tagName+tag)
 	}
-	var unknown []string
+	var reads []*markRead // side by side, so that they take the time of one
 	for _, name := range names {
 		if k, ok := l.marks.get(name); !ok || !l.current(k) {
-			unknown = append(unknown, name)
-		} else if stamp <= k.stamp {
+			reads = append(reads, l.readMark(name))
+		} else if least <= k.stamp.at {
+			return true
+		}
+		if queued, ok := l.queue.newestStamp(name); ok && least <= queued.at {
 			return true
 		}
 	}
-	applies := make(chan bool, len(unknown))
-	for _, name := range unknown { // side by side, so that they take one budget together
-		go func() {
-			found, ok := l.readMark(ctx, name)
-			applies <- !ok || stamp <= found
-		}()
-	}
-	for range unknown {
-		if <-applies {
+	for _, r := range reads {
+		select {
+		case <-r.done:
+		case <-ctx.Done():
+			return true
+		}
+		if !r.ok || least <= r.mark.stamp.at {
 			return true
 		}
 	}
@@ -127,34 +196,41 @@ func (l *l2[V]) marked(ctx context.Context, tags []string, stamp int64) bool {
 
 // current reports whether the backend need not be asked again for k.
 func (l *l2[V]) current(k mark) bool {
-	return k.read.UnixNano() > l.connected.Load() || time.Since(k.read) < markRefresh
+	if connected := l.connected.Load(); connected != neverConnected {
+		return k.read.UnixNano() >= connected+int64(maxBackendLag)
+	}
+	return time.Since(k.read) < markRefresh
 }
 
-// readMark returns the stamp of the mark under name, and whether it is known.
-func (l *l2[V]) readMark(ctx context.Context, name string) (stamp int64, ok bool) {
-	now := time.Now()
-	var data []byte
-	err := l.calls.read(ctx, func(ctx context.Context) (err error) {
-		data, err = l.backend.Get(ctx, name)
-		return err
-	})
-	switch {
-	case errors.Is(err, ErrMiss):
-	case err != nil:
-		return 0, false
-	default:
-		e, err := parseEnvelope(data)
-		if err != nil || e.key != name {
-			l.bad.Add(1)
-			return 0, false
-		}
-		stamp = e.stamp
+// readMark returns the one read of the mark under name, by all who want to know.
+func (l *l2[V]) readMark(name string) *markRead {
+	r, mine := l.marks.share(name)
+	if !mine {
+		return r
 	}
-	l.marks.set(name, mark{stamp: stamp, read: now})
-	return stamp, true
+	r.mark.read = time.Now()
+	go func() {
+		defer l.marks.over(name, r)
+		data, err := l.get(l.ctx, name)
+		switch {
+		case errors.Is(err, ErrMiss):
+		case err != nil:
+			return
+		default:
+			e, err := parseEnvelope(data)
+			if err != nil || e.key != name {
+				l.bad.Add(1)
+				return
+			}
+			r.mark.stamp = e.stamp
+		}
+		r.ok = true
+		l.marks.set(name, r.mark)
+	}()
+	return r
 }
 
 // sealMark returns the bytes of a mark.
-func sealMark(name string, stamp int64) ([]byte, error) {
-	return appendEnvelope(nil, &envelope{key: name, stamp: stamp}, func(dst []byte) ([]byte, error) { return dst, nil })
+func sealMark(name string, s stamp) ([]byte, error) {
+	return appendEnvelope(nil, &envelope{key: name, stamp: s}, func(dst []byte) ([]byte, error) { return dst, nil })
 }

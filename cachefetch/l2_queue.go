@@ -6,9 +6,10 @@ import (
 )
 
 const (
-	// maxQueued is how long a value may wait to be written. What comes later
-	// than this could undo a delete that other processes have forgotten.
-	maxQueued = supersededFor / 2
+	// maxValueAge is how old a value may be when it is written. A load that
+	// takes longer, or that had to wait here, could undo a removal of its key
+	// that other processes have forgotten.
+	maxValueAge = supersededFor / 2
 
 	// A delete that fails is tried again after a while, doubled each time:
 	// for about a quarter of an hour, plus all the time the breaker is open.
@@ -78,7 +79,7 @@ func (q *queue[V]) put(o *op[V]) placing {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	s := q.slots[o.key]
-	if !q.boundLocked(o.hash, s).allowsOwn(o.stamp) {
+	if !q.boundLocked(o.hash, s).allows(o.stamp) {
 		return outdated
 	}
 	var old *op[V]
@@ -125,7 +126,7 @@ func (q *queue[V]) put(o *op[V]) placing {
 // place of old, if that is not nil. What carries no value finds as much room
 // again: to lose it leaves other processes with what is gone.
 func (q *queue[V]) fitsLocked(o, old *op[V]) bool {
-	o.cost = opBookkeeping + int64(len(o.key)+len(o.event))
+	o.cost = opBookkeeping + int64(len(o.key)+len(o.tell.name))
 	maxOps, maxBytes := 2*q.maxOps, 2*q.maxBytes
 	if o.record != nil {
 		o.cost += o.record.cost
@@ -136,7 +137,7 @@ func (q *queue[V]) fitsLocked(o, old *op[V]) bool {
 		ops--
 		bytes -= old.cost
 	}
-	return !q.closed && ops <= maxOps && bytes <= maxBytes
+	return !q.closed && (o.covers || ops <= maxOps && bytes <= maxBytes)
 }
 
 // boundLocked returns what is too old for the key of this hash, by what is
@@ -144,9 +145,9 @@ func (q *queue[V]) fitsLocked(o, old *op[V]) bool {
 func (q *queue[V]) boundLocked(hash uint64, s *slot[V]) bound {
 	b := q.made[hash].and(q.madeBefore[hash])
 	if s != nil {
-		b = b.and(s.op.bound())
+		b = b.and(s.op.bound)
 		if s.next != nil {
-			b = b.and(s.next.bound())
+			b = b.and(s.next.bound)
 		}
 	}
 	return b
@@ -164,14 +165,17 @@ func (q *queue[V]) endLocked(o *op[V]) {
 	close(o.done)
 }
 
-// replaceLocked ends o, in whose place newer is made. What was to follow o
-// follows newer: an older message of the key is covered by a newer one, and a
-// lease that is lost by another one ends by itself.
+// replaceLocked ends o, in whose place newer is made. What was to come of o
+// comes of newer: what o was to remove is removed, and told. An older message
+// of the key is covered by a newer one, and a lease that is lost by another one
+// ends by itself.
 func (q *queue[V]) replaceLocked(o, newer *op[V]) {
-	if newer.event == nil && o.event != nil {
-		newer.event = o.event
-		newer.cost += int64(len(o.event))
-		q.bytes += int64(len(o.event))
+	newer.bound = newer.bound.and(o.bound)
+	newer.final = newer.final || o.final && !o.made
+	if newer.tell.kind == 0 && o.tell.kind != 0 {
+		newer.tell = o.tell
+		newer.cost += int64(len(o.tell.name))
+		q.bytes += int64(len(o.tell.name))
 	}
 	if newer.claim.token == "" {
 		newer.claim = o.claim
@@ -233,7 +237,7 @@ func (q *queue[V]) finish(o *op[V], dropped bool) {
 	if len(q.made) >= rememberMade {
 		q.made, q.madeBefore = make(map[uint64]bound), q.made
 	}
-	q.made[o.hash] = o.bound().and(q.made[o.hash])
+	q.made[o.hash] = o.bound.and(q.made[o.hash])
 	s := q.slots[o.key]
 	q.endLocked(o)
 	s.running = false
@@ -270,6 +274,21 @@ func (q *queue[V]) retry(o *op[V], d time.Duration) {
 			q.readyLocked(s)
 		}
 	})
+}
+
+// newestStamp returns the stamp of what is queued last for key, and whether
+// anything is.
+func (q *queue[V]) newestStamp(key string) (stamp, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	s := q.slots[key]
+	switch {
+	case s == nil:
+		return stamp{}, false
+	case s.next != nil:
+		return s.next.stamp, true
+	}
+	return s.op.stamp, true
 }
 
 // pending returns the newest value that is queued for key, or nil for a

@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-func newOp(key string, stamp int64, value string) *op[string] {
-	o := &op[string]{key: key, hash: testHash(key), stamp: stamp, done: make(chan struct{})}
+func newOp(key string, at int64, value string) *op[string] {
+	s := stamp{at, ownTest}
+	o := &op[string]{key: key, hash: testHash(key), stamp: s, bound: renewal(s), done: make(chan struct{})}
 	if value != "" {
-		o.record = &record[string]{value: value, stamp: stamp, cost: int64(len(value))}
+		o.record = &record[string]{value: value, stamp: s, cost: int64(len(value))}
 	}
 	return o
 }
@@ -20,7 +21,7 @@ func newOp(key string, stamp int64, value string) *op[string] {
 func wantPut(t *testing.T, q *queue[string], o *op[string], want placing) {
 	t.Helper()
 	if got := q.put(o); got != want {
-		t.Errorf("put(%q, stamp %d) = %v, want %v", o.key, o.stamp, got, want)
+		t.Errorf("put(%q, stamp %d) = %v, want %v", o.key, o.stamp.at, got, want)
 	}
 }
 
@@ -132,8 +133,8 @@ func TestQueueNewest(t *testing.T) {
 	}
 	wantPut(t, q, newOp("a", 2, "a2"), queued)
 	n := q.newest(o)
-	if n.stamp != 2 || !isDone(o) {
-		t.Errorf("newest has stamp %d; the old one done: %v", n.stamp, isDone(o))
+	if n.stamp.at != 2 || !isDone(o) {
+		t.Errorf("newest has stamp %d; the old one done: %v", n.stamp.at, isDone(o))
 	}
 	q.finish(n, false)
 	wantDrained(t, q)
@@ -168,12 +169,12 @@ func TestQueueBounds(t *testing.T) {
 func TestQueueKeepsEvents(t *testing.T) {
 	q := newQueue[string](10, 1<<20)
 	o := newOp("a", 1, "")
-	o.event = []byte("gone")
+	o.tell = purge{kind: purgeKey, name: "gone"}
 	wantPut(t, q, o, queued)
 	wantPut(t, q, newOp("a", 2, "a2"), queued)
 	o = q.take()
-	if string(o.event) != "gone" {
-		t.Errorf("event %q, want it to go on", o.event)
+	if o.tell.name != "gone" {
+		t.Errorf("message %+v, want it to go on", o.tell)
 	}
 	q.finish(o, false)
 	wantDrained(t, q)
@@ -239,10 +240,10 @@ func TestQueueConcurrently(t *testing.T) {
 			for o := q.take(); o != nil; o = q.take() {
 				o = q.newest(o)
 				n := int(o.key[0] - '0')
-				if before := last[n].Swap(o.stamp); before > o.stamp {
-					t.Errorf("key %d: stamp %d made after %d", n, o.stamp, before)
+				if before := last[n].Swap(o.stamp.at); before > o.stamp.at {
+					t.Errorf("key %d: stamp %d made after %d", n, o.stamp.at, before)
 				}
-				if o.stamp%7 == 0 && o.attempts == 0 {
+				if o.stamp.at%7 == 0 && o.attempts == 0 {
 					o.attempts++
 					q.retry(o, 0)
 				} else {
@@ -271,5 +272,29 @@ func TestQueueConcurrently(t *testing.T) {
 	}
 	if u := q.usage(); u.ops != 0 || u.bytes != 0 {
 		t.Errorf("empty queue holds %+v", u)
+	}
+}
+
+// What takes the place of a removal that was not made yet makes it, and
+// finds too old what that did.
+func TestQueueInheritsRemovals(t *testing.T) {
+	for _, running := range []bool{false, true} {
+		q := newQueue[string](10, 1<<20)
+		o := newOp("a", 1, "")
+		o.final, o.bound = true, removal(o.stamp, o.stamp)
+		wantPut(t, q, o, queued)
+		if running {
+			q.take()
+		}
+		wantPut(t, q, newOp("a", 2, "a2"), queued)
+		if running {
+			q.retry(o, time.Hour) // it has failed
+		}
+		o = q.take()
+		if !o.final || o.record == nil || o.bound.allows(stamp{int64(maxClockSkew), otherTest}) || !o.bound.allows(o.stamp) {
+			t.Errorf("running: %v: %+v, want a removal and a value", running, o)
+		}
+		q.finish(o, false)
+		wantDrained(t, q)
 	}
 }

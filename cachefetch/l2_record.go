@@ -1,12 +1,16 @@
 package cachefetch
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/freshet-go/freshet/internal/guard"
+)
 
 // A record is a value on its way to a backend or back. It is immutable. Times
 // are nanoseconds since 1970 by this process's clock.
 type record[V any] struct {
 	value           V
-	stamp           int64 // when its load began
+	stamp           stamp // of the beginning of its load
 	freshUntil      int64
 	revalidateUntil int64
 	errorUntil      int64
@@ -23,8 +27,8 @@ func (r *record[V]) horizon() int64 {
 }
 
 // open returns the record of key that data hold, or an error if they hold
-// anything else. It does not panic.
-func (l *l2[V]) open(key string, data []byte) (r *record[V], err error) {
+// anything else. However the codec ends, open returns.
+func (l *l2[V]) open(key string, data []byte) (*record[V], error) {
 	e, err := parseEnvelope(data)
 	if err != nil {
 		return nil, err
@@ -32,12 +36,10 @@ func (l *l2[V]) open(key string, data []byte) (r *record[V], err error) {
 	if e.key != key || e.format != l.format {
 		return nil, fmt.Errorf("key %q, format %#x, want key %q, format %#x", e.key, e.format, key, l.format)
 	}
-	defer func() {
-		if v := recover(); v != nil {
-			r, err = nil, fmt.Errorf("codec panicked: %v", v)
-		}
-	}()
-	value, err := l.codec.Decode(e.value)
+	var value V
+	if crash := guard.Run(func() { value, err = l.codec.Decode(e.value) }); crash != nil {
+		err = fmt.Errorf("codec %w", crash)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -48,17 +50,18 @@ func (l *l2[V]) open(key string, data []byte) (r *record[V], err error) {
 	}, nil
 }
 
-// seal returns the bytes of r. It does not panic.
+// seal returns the bytes of r. However the codec ends, seal returns.
 func (l *l2[V]) seal(key string, r *record[V]) (b []byte, err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			b, err = nil, fmt.Errorf("codec panicked: %v", v)
-		}
-	}()
 	e := envelope{
 		format: l.format, stamp: r.stamp,
 		freshUntil: r.freshUntil, revalidateUntil: r.revalidateUntil, errorUntil: r.errorUntil, keepUntil: r.keepUntil,
 		key: key, etag: r.etag, lastModified: r.lastModified, tags: r.tags,
 	}
-	return appendEnvelope(nil, &e, func(dst []byte) ([]byte, error) { return l.codec.Append(dst, r.value) })
+	crash := guard.Run(func() {
+		b, err = appendEnvelope(nil, &e, func(dst []byte) ([]byte, error) { return l.codec.Append(dst, r.value) })
+	})
+	if crash != nil {
+		return nil, fmt.Errorf("codec %w", crash)
+	}
+	return b, err
 }

@@ -9,7 +9,7 @@ import (
 // ahead returns a record of a process whose clock is half a second ahead.
 func ahead(value string) *record[string] {
 	r := newRecord(value)
-	r.stamp += int64(maxClockSkew / 2)
+	r.stamp.at += int64(maxClockSkew / 2)
 	return r
 }
 
@@ -20,14 +20,14 @@ func TestSkewAndDelete(t *testing.T) {
 	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
 		other := newTestL2(t, b)
 		defer other.close()
-		old := ahead("old")
+		old := by(other, ahead("old"))
 		time.Sleep(time.Millisecond)
 		<-l.remove("a", l.clock.next(), claim{}, true)
 		other.write("a", old, claim{}, false) // late
 		synctest.Wait()
 		wantRead(t, l, "a", "")
 		time.Sleep(maxClockSkew)
-		other.write("a", ahead("new"), claim{}, false)
+		other.write("a", by(other, ahead("new")), claim{}, false)
 		synctest.Wait()
 		wantRead(t, l, "a", "new")
 	})
@@ -38,7 +38,7 @@ func TestSkewAndSet(t *testing.T) {
 	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
 		other := newTestL2(t, b)
 		defer other.close()
-		old := ahead("old")
+		old := by(other, ahead("old"))
 		time.Sleep(time.Millisecond)
 		set := newRecord("set")
 		set.stamp = l.clock.next()
@@ -48,7 +48,7 @@ func TestSkewAndSet(t *testing.T) {
 		synctest.Wait()
 		wantRead(t, l, "a", "")
 		// A third process has been told.
-		third := newTestL2(t, b)
+		third := newTestL2(t, b, otherTest+1)
 		defer third.close()
 		third.supersede(purge{kind: purgeOlder, name: "a", stamp: set.stamp}, third.clock.next())
 		wantRead(t, third, "a", "")
@@ -65,11 +65,12 @@ func TestSkewAndOrder(t *testing.T) {
 	l2Bubble(t, func(t *testing.T, l *l2[string], b *fakeBackend) {
 		b.begin(t.Context(), "", "")
 		r := ahead("Alice")
+		r.stamp.by = otherTest
 		sealed, _ := l.seal("a", r)
 		b.plant("p:v:a", sealed)
 		wantRead(t, l, "a", "Alice")
-		if stamp := l.clock.next(); stamp <= r.stamp {
-			t.Errorf("the next stamp is %v before that of what was read", time.Duration(r.stamp-stamp))
+		if s := l.clock.next(); s.at <= r.stamp.at {
+			t.Errorf("the next stamp is %v before that of what was read", time.Duration(r.stamp.at-s.at))
 		}
 	})
 }
@@ -80,13 +81,13 @@ func TestSkewOfMessages(t *testing.T) {
 		var got []purge
 		l := newTestL2(t, new(fakeBackend))
 		defer l.close()
-		l.applyPurge = func(p purge, _ int64) { got = append(got, p) }
+		l.applyPurge = func(p purge, _ stamp) { got = append(got, p) }
 		now := time.Now()
-		l.receive(appendMessage(nil, l.origin+1, l.prefix, purge{kind: purgeTag, name: "users", stamp: now.Add(time.Hour).UnixNano()}))
-		l.receive(appendMessage(nil, l.origin, l.prefix, purge{kind: purgeTag, name: "own"}))
-		l.receive(appendMessage(nil, l.origin+1, "others:", purge{kind: purgeTag, name: "of other things"}))
+		l.receive(appendMessage(nil, l.prefix, purge{kind: purgeTag, name: "users", stamp: stamp{now.Add(time.Hour).UnixNano(), ownTest}}))
+		l.receive(appendMessage(nil, l.prefix, purge{kind: purgeTag, name: "own", stamp: l.at()}))
+		l.receive(appendMessage(nil, "others:", purge{kind: purgeTag, name: "of other things", stamp: stamp{by: ownTest}}))
 		l.receive([]byte("nonsense"))
-		if len(got) != 1 || got[0].stamp != now.Add(maxClockSkew).UnixNano() {
+		if len(got) != 1 || got[0].stamp.at != now.Add(maxClockSkew).UnixNano() {
 			t.Errorf("applied %+v, want one purge, of at most a second from now", got)
 		}
 	})

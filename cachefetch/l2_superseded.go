@@ -5,42 +5,21 @@ import (
 	"time"
 )
 
-// A bound says what of a key is too old to be used, after a change of it.
-// Stamps of other processes are drawn by other clocks: what must not survive a
-// Set or Delete may bear a stamp that is a little later.
-type bound struct {
-	stamp  int64 // of the change
-	exact  bool  // it put a value, which is not too old
-	own    int64 // this process's own changes must be later than this
-	others int64 // what the backend has must be
-}
-
-func (b bound) allowsOwn(stamp int64) bool    { return stamp > b.own || b.exact && stamp == b.stamp }
-func (b bound) allowsOthers(stamp int64) bool { return stamp > b.others || b.exact && stamp == b.stamp }
-
-// and returns the bound after both changes.
-func (b bound) and(c bound) bound {
-	if c.stamp > b.stamp {
-		b, c = c, b
-	}
-	b.own, b.others = max(b.own, c.own), max(b.others, c.others)
-	return b
-}
-
 const (
-	// supersededFor is how long a key's bound is kept. Within it, whatever
-	// another process had read before a delete, or had in its queue, has
-	// arrived: see maxQueued.
+	// supersededFor is how long a key's bound is kept, at least. Within it,
+	// whatever another process generated before a removal has arrived in the
+	// backend, and was looked for there: see maxValueAge and secondLook.
 	supersededFor = time.Minute
 
-	// supersededKeys bounds the bounds of a minute; two such maps take one to
-	// two megabytes.
-	supersededKeys = 16 << 10
+	// supersededKeys bounds the bounds of a minute: a thousand changes a
+	// second, of all processes together. Two such maps take ten megabytes.
+	supersededKeys = 64 << 10
 )
 
-// superseded remembers, for keys that were deleted or could not be written,
-// that what the backend holds may be too old. Queued operations speak for
-// themselves; this is for the time after they are done or given up.
+// superseded remembers, for keys that were removed or set here or elsewhere, or
+// could not be written, that what the backend holds may be too old. Queued
+// operations speak for themselves; this is for the time after they are done
+// or given up.
 //
 // Keys stand here by their hash. Two keys that share one cost a miss.
 type superseded struct {
@@ -56,8 +35,8 @@ type superseded struct {
 	beforeLost bound // guarded by mu
 }
 
-// add adds b to the bounds of hash. done says that the backend is known to
-// have forgotten what is too old.
+// add adds b to the bounds of hash. done says that the backend will have
+// forgotten what is too old by the time that b is forgotten here.
 func (s *superseded) add(now time.Time, hash uint64, b bound, done bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,10 +61,16 @@ func (s *superseded) add(now time.Time, hash uint64, b bound, done bool) {
 	}
 }
 
-// raiseLocked makes what b finds too old too old for all keys.
+// raise makes what b finds too old too old for all keys.
+func (s *superseded) raise(b bound) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.raiseLocked(b)
+}
+
 func (s *superseded) raiseLocked(b bound) {
 	s.floor = s.floor.and(b)
-	s.floor.exact = false
+	s.floor.from = stamp{} // an exception of one key
 }
 
 // of returns what is too old of hash.

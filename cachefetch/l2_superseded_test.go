@@ -5,48 +5,15 @@ import (
 	"time"
 )
 
-func upTo(stamp int64) bound { return bound{stamp: stamp, own: stamp, others: stamp} }
-
-func wantSuperseded(t *testing.T, s *superseded, now time.Time, hash uint64, stamp int64, want bool) {
-	t.Helper()
-	if got := !s.of(now, hash).allowsOthers(stamp); got != want {
-		t.Errorf("after %v: %d, stamp %d is too old: %v, want %v", now.Sub(time.Unix(0, 0)), hash, stamp, got, want)
-	}
+// upTo is the bound of what another process generated up to a time.
+func upTo(at int64) bound {
+	return bound{heard: stamp{at, ownTest}, others: at, from: stamp{at, ownTest}}
 }
 
-func TestBound(t *testing.T) {
-	removed := bound{stamp: 10, own: 10, others: 15}
-	set := bound{stamp: 20, own: 20, others: 25, exact: true}
-	for _, tt := range []struct {
-		name        string
-		b           bound
-		own, others []int64 // the stamps from 9 to 27 that are allowed, as from, to pairs
-	}{
-		{"none", bound{}, []int64{9, 27}, []int64{9, 27}},
-		{"removed", removed, []int64{11, 27}, []int64{16, 27}},
-		{"set", set, []int64{20, 27}, []int64{20, 20, 26, 27}},
-		{"both", removed.and(set), []int64{20, 27}, []int64{20, 20, 26, 27}},
-		{"both, the other way", set.and(removed), []int64{20, 27}, []int64{20, 20, 26, 27}},
-		// Told by another process, and received at 23 by the clock of this one.
-		{"set elsewhere", bound{stamp: 20, own: 23, others: 25, exact: true}, []int64{20, 20, 24, 27}, []int64{20, 20, 26, 27}},
-		{"set, then removed", set.and(bound{stamp: 21, own: 21, others: 24}), []int64{22, 27}, []int64{26, 27}},
-	} {
-		in := func(stamp int64, pairs []int64) bool {
-			for i := 0; i < len(pairs); i += 2 {
-				if pairs[i] <= stamp && stamp <= pairs[i+1] {
-					return true
-				}
-			}
-			return false
-		}
-		for stamp := int64(9); stamp <= 27; stamp++ {
-			if got, want := tt.b.allowsOwn(stamp), in(stamp, tt.own); got != want {
-				t.Errorf("%s: own stamp %d allowed: %v, want %v", tt.name, stamp, got, want)
-			}
-			if got, want := tt.b.allowsOthers(stamp), in(stamp, tt.others); got != want {
-				t.Errorf("%s: other's stamp %d allowed: %v, want %v", tt.name, stamp, got, want)
-			}
-		}
+func wantSuperseded(t *testing.T, s *superseded, now time.Time, hash uint64, at int64, want bool) {
+	t.Helper()
+	if got := !s.of(now, hash).allows(stamp{at, otherTest}); got != want {
+		t.Errorf("after %v: %d, stamp %d is too old: %v, want %v", now.Sub(time.Unix(0, 0)), hash, at, got, want)
 	}
 }
 

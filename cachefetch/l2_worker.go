@@ -19,6 +19,9 @@ func (l *l2[V]) make(o *op[V]) {
 		o = l.queue.newest(o)
 		switch err := l.apply(o); {
 		case err == nil:
+			if o.final {
+				l.lookLater(o.key, o.hash, o.bound)
+			}
 			l.queue.finish(o, false)
 			return
 		case !errors.Is(err, errBreakerOpen): // else another worker makes the probe
@@ -36,7 +39,7 @@ func (l *l2[V]) await() bool {
 		if l.ctx.Err() != nil {
 			return false
 		}
-		d := l.calls.breaker.wait(time.Now())
+		d := l.calls.writing.wait(time.Now())
 		if d == 0 {
 			return true
 		}
@@ -58,8 +61,9 @@ func (l *l2[V]) apply(o *op[V]) error {
 		}
 		o.made = true
 	}
-	if o.event != nil {
-		if err := l.call(func(ctx context.Context) error { return l.invalidations.Publish(ctx, o.event) }); err != nil {
+	if o.tell.kind != purgeNone {
+		message := appendMessage(nil, l.prefix, o.tell)
+		if err := l.call(func(ctx context.Context) error { return l.invalidations.Publish(ctx, message) }); err != nil {
 			return err
 		}
 	}
@@ -75,26 +79,59 @@ func (l *l2[V]) change(o *op[V]) error {
 	case o.kind == opNote:
 		return nil
 	case o.kind == opMark:
-		data, err := sealMark(o.key, o.stamp)
-		if err != nil {
-			return err
-		}
-		return l.set(o, data, markTTL)
+		return l.setMark(o)
 	case o.record == nil:
 		return l.delete(o)
 	}
-	r, now := o.record, time.Now()
+	r, now := o.record, time.Now().UnixNano()
 	key := o.key[len(l.prefix)+len(valueName):]
-	if l.purged(key, r.tags, r.stamp) {
-		return nil // what is there is older, and so has been purged too
-	}
-	ttl := min(time.Duration(r.horizon()-now.UnixNano()), maxBackendTTL)
+	ttl := min(time.Duration(r.horizon()-now), maxBackendTTL)
 	data, err := l.seal(key, r)
-	if err != nil || ttl <= 0 || len(r.tags) > maxMarks || now.Sub(o.queued) > maxQueued {
+	if err != nil || ttl <= 0 || len(r.tags) > maxMarks || now-r.stamp.at > int64(maxValueAge) || l.purgedOwn(key, r) {
 		l.queue.forgetRecord(o)
 		return l.delete(o)
 	}
+	if o.final && l.versions != nil { // what is there may have a version of a clock that is far ahead
+		if err := l.delete(o); err != nil {
+			return err
+		}
+	}
 	return l.set(o, data, ttl)
+}
+
+// setMark writes a mark, unless there is a newer one, which covers it.
+func (l *l2[V]) setMark(o *op[V]) error {
+	data, err := sealMark(o.key, o.stamp)
+	if err != nil {
+		return err
+	}
+	if l.versions == nil {
+		there, err := l.storedMark(o.key)
+		if err != nil {
+			return err
+		}
+		if there.at >= o.stamp.at {
+			return nil
+		}
+	}
+	return l.set(o, data, markTTL)
+}
+
+// storedMark returns the stamp of the mark under name, the zero stamp if there
+// is none that can be read.
+func (l *l2[V]) storedMark(name string) (stamp, error) {
+	var data []byte
+	err := l.call(func(ctx context.Context) (err error) {
+		data, err = l.backend.Get(ctx, name)
+		return err
+	})
+	if err != nil && !errors.Is(err, ErrMiss) {
+		return stamp{}, err
+	}
+	if e, bad := parseEnvelope(data); err == nil && bad == nil && e.key == name {
+		return e.stamp, nil
+	}
+	return stamp{}, nil
 }
 
 func (l *l2[V]) set(o *op[V], data []byte, ttl time.Duration) error {
@@ -107,24 +144,15 @@ func (l *l2[V]) set(o *op[V], data []byte, ttl time.Duration) error {
 }
 
 func (l *l2[V]) delete(o *op[V]) error {
-	err := l.call(func(ctx context.Context) error {
+	return l.call(func(ctx context.Context) error {
 		if l.versions != nil {
 			return l.versions.DeleteVersion(ctx, o.key, o.version())
 		}
 		return l.backend.Delete(ctx, o.key)
 	})
-	if err == nil {
-		l.removed(o.hash, o.bound())
-	}
-	return err
 }
 
-func (l *l2[V]) call(f func(context.Context) error) error {
-	if !l.calls.breaker.allow(time.Now()) {
-		return errBreakerOpen
-	}
-	return l.calls.write(l.ctx, f)
-}
+func (l *l2[V]) call(f func(context.Context) error) error { return l.calls.write(l.ctx, f) }
 
 // failed has o made again later. A value is not written again: it would come
 // late. It is removed instead, so that the backend does not go on with the one

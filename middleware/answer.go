@@ -48,7 +48,7 @@ func (x *exchange) write(e *entry, now engine.Instant) {
 			rep.writeShared(s.Body)
 			return
 		}
-		if len(s.Body) > pinnedBody {
+		if pins(s.Body, x.r) {
 			x.cache.pinned.send(x.w, e)
 			return
 		}

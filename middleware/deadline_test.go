@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,8 @@ import (
 	"time"
 
 	chimw "github.com/go-chi/chi/v5/middleware"
+
+	"github.com/freshet-go/freshet/cachefetch/fanout"
 )
 
 // within gives each request so long, as middleware outside of the cache does.
@@ -381,7 +384,7 @@ func TestWhatComesAfterTheHandlerChangesNothing(t *testing.T) {
 				t.Errorf("%d bytes, then %d (%s)", w.Body.Len(), again.Body.Len(), again.Header()["Cache-Status"])
 			}
 		}
-		_ = c.Flush(Hard)
+		_ = c.Flush(t.Context(), Hard)
 		get(h, "/")
 		time.Sleep(time.Minute)
 		if n := c.Stats().WindowBytes; n > 4<<10 {
@@ -431,4 +434,115 @@ func TestRunOfAServedClientHasADeadline(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What was asked for is the client's when it is there, and stays whole, although
+// the handler goes on with the rest, and breaks off.
+func TestServedClientDoesNotWaitForTheRest(t *testing.T) {
+	for _, http2 := range []bool{false, true} {
+		t.Run(fmt.Sprint("HTTP/2 ", http2), func(t *testing.T) {
+			goOn := make(chan struct{})
+			h := newCache(t, Options{}).Handler(Policy{})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Cache-Control", "private")
+				w.Header().Set("Etag", `"a"`)
+				w.Header().Set("Content-Length", "3000")
+				_, _ = w.Write(make([]byte, 1000))
+				<-goOn
+				panic(http.ErrAbortHandler) // as httputil.ReverseProxy does
+			}))
+			srv := httptest.NewUnstartedServer(h)
+			srv.EnableHTTP2 = http2
+			srv.StartTLS()
+			defer srv.Close()
+			for _, row := range []struct {
+				field, value  string
+				status, bytes int
+			}{{"Range", "bytes=0-9", 206, 10}, {"Range", "bytes=5000-", 416, 0}, {"If-None-Match", `"a"`, 304, 0}} {
+				r, _ := http.NewRequest("GET", srv.URL+"/"+url.PathEscape(row.value), nil)
+				r.Header.Set("Accept-Encoding", "identity")
+				r.Header.Set(row.field, row.value)
+				resp, err := srv.Client().Do(r)
+				if err != nil {
+					t.Fatal(err)
+				}
+				part := make([]byte, row.bytes)
+				if _, err := io.ReadFull(resp.Body, part); err != nil || resp.StatusCode != row.status {
+					t.Errorf("%s: %d, %v", row.value, resp.StatusCode, err)
+				}
+				goOn <- struct{}{}
+				if rest, err := io.ReadAll(resp.Body); err != nil || len(rest) > 0 {
+					t.Errorf("%s: %d bytes more, %v", row.value, len(rest), err)
+				}
+				resp.Body.Close()
+			}
+		})
+	}
+}
+
+// A round trip whose caller has its part does not fetch the rest.
+func TestRoundTripOfAPartFetchesNoMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		closed := make(chan time.Time, 1)
+		base := trip(func(r *http.Request) (*http.Response, error) {
+			body, w := io.Pipe()
+			go func() {
+				defer func() { closed <- time.Now() }()
+				for range 1000 {
+					if _, err := w.Write(make([]byte, 100)); err != nil {
+						return
+					}
+					time.Sleep(time.Second)
+				}
+			}()
+			return &http.Response{StatusCode: 200, ContentLength: 100_000, Body: body, Header: http.Header{
+				"Cache-Control": {"private"}, "Etag": {`"a"`}, "Content-Length": {"100000"},
+			}}, nil
+		})
+		begin := time.Now()
+		r, _ := http.NewRequest("GET", "http://a.example/", nil)
+		r.Header.Set("Range", "bytes=100-249")
+		resp, err := newCache(t, Options{}).Transport(Policy{}, base).RoundTrip(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part, err := io.ReadAll(resp.Body)
+		if err != nil || len(part) != 150 || resp.StatusCode != 206 {
+			t.Errorf("%d with %d bytes, %v", resp.StatusCode, len(part), err)
+		}
+		resp.Body.Close()
+		if took := (<-closed).Sub(begin); took > 5*time.Second {
+			t.Errorf("base's body was read for %v", took)
+		}
+	})
+}
+
+// A handler can read how long its client waits, though a run lives longer, and
+// a refresh, which nobody waits for, has no such deadline.
+func TestInboundDeadlineInsideOfARun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := New(Options{MaxBytes: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		var left []time.Duration
+		h := c.Handler(Policy{TTL: time.Second, StaleWhileRevalidate: time.Hour, FillTimeout: time.Minute})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			d, ok := fanout.InboundDeadline(r.Context())
+			if !ok {
+				d = time.Now().Add(-1)
+			}
+			left = append(left, time.Until(d))
+			_, _ = io.WriteString(w, "x")
+		}))
+		for range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", "/", nil))
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+		}
+		if len(left) != 2 || left[0] != 3*time.Second || left[1] != -1 {
+			t.Errorf("%v left", left)
+		}
+	})
 }

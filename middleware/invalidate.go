@@ -104,7 +104,9 @@ func (c *Cache) removeURL(u *url.URL, outbound bool) {
 		name := key.NameOf(u).Under(&q)
 		for _, k := range name.Ordinary() {
 			k.Outbound = outbound
-			c.removeKey(k)
+			for k.Class = range c.classes.count() {
+				c.removeKey(k)
+			}
 		}
 		if tag := name.Tag(c.seed); c.odd.has(tag) {
 			c.store.PurgeTag(tag, engine.Hard)

@@ -171,7 +171,7 @@ func (j *judge) forWaiting(a *arrival, header http.Header, cc rfc9111.CacheContr
 	if cc.NoStore || cc.Private || len(cc.PrivateFields) > 0 || header["Set-Cookie"] != nil || header["Set-Cookie2"] != nil {
 		return false
 	}
-	if _, star := rfc9111.VaryFields(header); star || header["Trailer"] != nil {
+	if vary, star := rfc9111.VaryFields(header); star || header["Trailer"] != nil || against(a, header, vary) != "" {
 		return false
 	}
 	switch {

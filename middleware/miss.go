@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/inbound"
 	"github.com/freshet-go/freshet/internal/rfc9111"
 	"github.com/freshet-go/freshet/middleware/internal/fill"
 	"github.com/freshet-go/freshet/middleware/internal/key"
@@ -115,23 +116,26 @@ func (x *exchange) attempt() (how fill.Ending, why string) {
 		}
 	}
 	how = rd.Run()
-	if _, outbound := x.w.(*reply); rd.Leader && !outbound && (how == fill.Left || how == fill.TimedOut) {
-		// What is outside of the cache says of this answer what it would have
-		// said of the response, which others may be given.
-		var before *words
-		w := &watcher{ResponseWriter: x.w, seen: func(_ int, h http.Header) {
-			said := wordsOf(h, x.policy.TargetedFields)
-			before = &said
-		}}
-		x.w = w
-		defer func() { // before rd leaves, also where the answer is a panic
-			x.w = w.ResponseWriter
-			if before != nil {
-				rd.Said = before.lateIn(x.w.Header(), x.policy.TargetedFields)
-			}
-		}()
+	if rd.Leader && (how == fill.Left || how == fill.TimedOut) {
+		x.listen(rd)
 	}
 	return x.end(t, rd, how, soft), why
+}
+
+// listen is called when the leader of a run is about to be answered with something
+// else. What is outside of the cache says of that answer what it would have said
+// of the response, which others may be given.
+func (x *exchange) listen(rd *fill.Reader[*verdict]) {
+	if _, outbound := x.w.(*reply); outbound {
+		rd.Say("") // nothing is outside
+		return
+	}
+	var before words
+	x.w = &watcher{
+		ResponseWriter: x.w,
+		seen:           func(_ int, h http.Header) { before = wordsOf(h, x.policy.TargetedFields) },
+		sent:           func(h http.Header) { rd.Say(before.lateIn(h, x.policy.TargetedFields)) },
+	}
 }
 
 // join joins the run of the handler for x, or begins one that rd is the leader
@@ -144,7 +148,11 @@ func (x *exchange) join(rd *fill.Reader[*verdict]) (*ticket, error) {
 			x.cache.odd.note(n.Tag(x.cache.seed))
 		}
 	}
-	return x.cache.flights.Join(x.r.Context(), x.hash, name, engine.Start[any]{
+	ctx := x.r.Context()
+	if rd == nil {
+		ctx = inbound.Without(ctx)
+	}
+	return x.cache.flights.Join(ctx, x.hash, name, engine.Start[any]{
 		Timeout: x.policy.FillTimeout,
 		Expired: func(f *flight) bool { return runOf(f).expired() },
 		Left:    func(f *flight) bool { return runOf(f).deserted() },
@@ -201,11 +209,8 @@ func (x *exchange) patience(leader bool) time.Duration {
 func (x *exchange) chooses(t *ticket, since uint64, h fill.Head, v *verdict) (fill.Choice, string) {
 	r := runOf(t.Flight)
 	if h.Kind == fill.Private {
-		switch h.Reason {
-		case reasonAuthorization, reasonCookie, reasonCredentials:
-			if !x.plain(r.asked) && x.plain(x.r) {
-				return fill.LookAgain, h.Reason // it is not said of requests like this one
-			}
+		if h.Reason == reasonUnheard || !x.plain(r.asked) && x.plain(x.r) || !key.SameValues(v.vary, r.asked.Header, x.r.Header) {
+			return fill.LookAgain, h.Reason // it is not said of requests like this one
 		}
 		return fill.AskAlone, h.Reason
 	}
@@ -258,14 +263,15 @@ func (x *exchange) end(t *ticket, rd *fill.Reader[*verdict], how fill.Ending, so
 // crashed lets the run be over before the request goes on: who has the whole of a
 // response finds it stored, the run's panic is the leader's, and what net/http
 // frees after the leader's request is the run's too. It reports whether the
-// request was answered in spite of a panic.
+// request was answered in spite of a panic. A run that breaks off takes nothing
+// from a leader who has all it asked for.
 func (x *exchange) crashed(t *ticket, rd *fill.Reader[*verdict], m *routeMetrics, how fill.Ending) (answered bool) {
 	if rd.Leader {
 		runOf(t.Flight).taken.Store(true)
 	}
 	<-t.Over()
 	crash := t.Crash()
-	if !rd.Leader || crash == nil {
+	if !rd.Leader || crash == nil || rd.Fill.Served() && aborted(crash) {
 		return false
 	}
 	if how == fill.CutOff && !rd.Sent() && x.stale(m, 0, reasonPanic) {

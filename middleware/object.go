@@ -28,6 +28,7 @@ type object struct {
 	response *stored.Response
 	rule     *rule
 	private  string // why responses are not shared, if that is what is known
+	apart    bool   // and that is said of requests that are not plain
 
 	sharing
 

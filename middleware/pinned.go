@@ -6,45 +6,62 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/freshet-go/freshet/middleware/internal/fill"
 )
 
-// pinned knows the large bodies that are being sent. What the store has let go
-// of meanwhile takes memory as long as a client reads it, and clients may read as
-// slowly as they like: beyond a share of the budget, those who have read for the
-// longest time are cut off.
+// pinned knows the bodies that are being sent. What the store does not hold, or has
+// let go of meanwhile, takes memory as long as a client reads it, and clients may
+// read as slowly as they like: beyond a share of the budget, those who have read
+// for the longest time are cut off.
 type pinned struct {
-	limit int64               // bytes of bodies that the store does not hold any more
+	limit int64               // bytes of bodies that the store does not hold
 	held  func(e *entry) bool // whether the store holds it
 	every time.Duration       // how often pins are looked at
 	count atomic.Int64        // of pins
 	next  atomic.Int64        // time of the next look, in nanoseconds since 1970
+	due   atomic.Bool         // a look was put off until then
 	mu    sync.Mutex
 	pins  map[*pin]struct{} // guarded by mu
 }
 
 // A pin is one body that is being sent, to one client or to those of one fill.
 type pin struct {
-	e     *entry
-	since time.Time
+	e     *entry // nil if it was never stored
+	body  []byte
+	since time.Time // it may be cut off since then; a time to come gives patience
 	cut   func()
 
 	mu   sync.Mutex
 	done bool // guarded by mu: the clients are gone, and their connections may be another's
 }
 
+// pinnedBody and pinnedStream are the smallest bodies that are watched, over
+// HTTP/1 and HTTP/2. A smaller one is in the buffers of its connection as soon as
+// it is written: a stream has none of its own.
 const (
-	// pinnedBody is the smallest body that is watched. A smaller one is mostly
-	// in the buffers of its connection as soon as it is written.
-	pinnedBody = 64 << 10
-
-	// pinnedEvery is how often pins are looked at.
-	pinnedEvery = 50 * time.Millisecond
+	pinnedBody   = 16 << 10
+	pinnedStream = fill.SmallBody
 )
 
-// pin notes that the body of e is being sent, until the result is called. Cut
-// ends the sending.
-func (p *pinned) pin(e *entry, cut func()) (unpin func()) {
-	n := &pin{e: e, since: time.Now(), cut: cut}
+const (
+	// pinnedEvery is how often pins are looked at.
+	pinnedEvery = 50 * time.Millisecond
+
+	// pinnedPatience is what clients have for a body that takes bytes of those
+	// that are there for bodies under way.
+	pinnedPatience = 5 * time.Second
+)
+
+// pins reports whether the sending of a body is watched.
+func pins(body []byte, r *http.Request) bool {
+	return len(body) > pinnedBody || len(body) > pinnedStream && r.ProtoMajor > 1
+}
+
+// pin notes that a body is being sent, that of e unless that is nil, until the
+// result is called. Cut ends the sending, not before patience is over.
+func (p *pinned) pin(e *entry, body []byte, patience time.Duration, cut func()) (unpin func()) {
+	n := &pin{e: e, body: body, since: time.Now().Add(patience), cut: cut}
 	p.mu.Lock()
 	if p.pins == nil {
 		p.pins = make(map[*pin]struct{})
@@ -65,27 +82,33 @@ func (p *pinned) pin(e *entry, cut func()) (unpin func()) {
 
 // send writes the body of e to w.
 func (p *pinned) send(w http.ResponseWriter, e *entry) {
-	defer p.pin(e, func() { sever(w) })()
-	_, _ = w.Write(e.Value.response.Body) // the client may have left: nothing to be done
+	body := e.Value.response.Body
+	defer p.pin(e, body, 0, func() { sever(w) })()
+	_, _ = w.Write(body) // the client may have left: nothing to be done
 }
 
-// trim cuts off who reads what the store has let go of, if that is too much. It
-// is called when something was stored: nothing else makes the store let go.
+// trim cuts off who reads what the store does not hold, if that is too much. It is
+// called when a run has ended: nothing else makes a body that is not stored, or
+// the store let go of one.
 func (p *pinned) trim() {
 	if p.count.Load() == 0 {
 		return
 	}
 	now := time.Now()
-	if next := p.next.Load(); now.UnixNano() < next || !p.next.CompareAndSwap(next, now.Add(p.every).UnixNano()) {
+	next := p.next.Load()
+	if now.UnixNano() < next || !p.next.CompareAndSwap(next, now.Add(p.every).UnixNano()) {
+		if p.due.CompareAndSwap(false, true) {
+			time.AfterFunc(p.every, func() { p.due.Store(false); p.trim() })
+		}
 		return
 	}
 	var ghosts []*pin
-	sizes := make(map[*entry]int64)
+	sizes := make(map[*byte]int64) // of bodies, by their first byte: several may send one
 	p.mu.Lock()
 	for n := range p.pins {
-		if !p.held(n.e) {
+		if !n.since.After(now) && (n.e == nil || !p.held(n.e)) {
 			ghosts = append(ghosts, n)
-			sizes[n.e] = int64(len(n.e.Value.response.Body))
+			sizes[&n.body[0]] = int64(len(n.body))
 		}
 	}
 	p.mu.Unlock()
@@ -99,8 +122,8 @@ func (p *pinned) trim() {
 			return
 		}
 		n.end()
-		total -= sizes[n.e]
-		sizes[n.e] = 0 // others who read it go too, or hold it still: they are next
+		total -= sizes[&n.body[0]]
+		sizes[&n.body[0]] = 0 // others who read it go too, or hold it still: they are next
 	}
 }
 

@@ -32,20 +32,22 @@ func (r *run) settle(clean bool) {
 	body, reserved, ok := r.fill.Kept()
 	head, v, judged := r.fill.Verdict()
 	reason := r.fill.Reason()
+	var stored *entry
+	defer func() { r.pin(stored, body) }()
 	if reason == replayed {
 		c.store.Release(reserved)
+		stored = r.replayed
 		return
 	}
 	switch {
 	case ok:
-		if !r.fl.Publish(func() { reason = r.publish(v, body, reserved) }) {
+		if !r.fl.Publish(func() { stored, reason = r.publish(v, body, reserved) }) {
 			c.store.Release(reserved)
 			reason = reasonPurged
 			if r.fl.Context.Err() != nil {
 				reason = reasonIncomplete
 			}
 		}
-		c.pinned.trim() // what was stored may have taken the place of what is still being sent
 		if reason == "" {
 			return
 		}
@@ -66,13 +68,33 @@ func (r *run) settle(clean bool) {
 	c.metrics.notStored(reason)
 }
 
+// pin watches over those who are still sent the body from here. Where it is not
+// stored it takes bytes that are there for bodies under way, as before, if they
+// can be had: then its clients have some time.
+func (r *run) pin(stored *entry, body []byte) {
+	c := r.cache
+	defer c.pinned.trim()
+	if len(body) <= pinnedStream {
+		return
+	}
+	size, patience := int64(0), time.Duration(0)
+	if stored == nil && c.store.Reserve(int64(len(body))) {
+		size, patience = int64(len(body)), pinnedPatience
+	}
+	unpin := c.pinned.pin(stored, body, patience, r.fill.Cut)
+	r.fill.Hold(func() {
+		unpin()
+		c.store.Release(size)
+	})
+}
+
 // publish stores a complete response, under its variant if it has one, and
-// returns why it does not, or "".
-func (r *run) publish(v *verdict, body []byte, reserved int64) string {
+// returns the entry, or why there is none.
+func (r *run) publish(v *verdict, body []byte, reserved int64) (*entry, string) {
 	c := r.cache
 	if c.store.Superseded(r.fl.Gen, c.store.Newest(), &object{key: r.key}, v.before) {
 		c.store.Release(reserved)
-		return reasonPurged // what the 304 was about; what it says now may have other tags
+		return nil, reasonPurged // what the 304 was about; what it says now may have other tags
 	}
 	times := v.times
 	rec := new(record)
@@ -82,27 +104,24 @@ func (r *run) publish(v *verdict, body []byte, reserved int64) string {
 	e.Times, e.Tags, e.Gen, e.Share = times, r.tagged(v.tags), r.fl.Gen, r.share
 	var under *rule
 	if c.ruleOf(r.hash, &r.key) != nil || len(v.vary) > 0 {
-		under = r.ruleFor(v, times, nil)
+		under = r.ruleFor(v.vary, times, nil)
 		if under == nil {
 			c.store.Release(reserved)
-			return reasonVariants
+			return nil, reasonVariants
 		}
 		variant, _ := under.vary.Of(r.asked.Header)
 		if variant.IsZero() {
 			c.store.Release(reserved)
-			return reasonVariants
+			return nil, reasonVariants
 		}
 		under.admit(r.fl.Gen)
 		e.Value.variant, hash = variant.String(), variant.Mix(hash)
 	}
 	if !c.store.Put(hash, e, c.cost(e), reserved) {
 		if c.store.Superseded(r.fl.Gen, c.store.Newest(), &e.Value, e.Tags) {
-			return reasonPurged
+			return nil, reasonPurged
 		}
-		return reasonTooLarge
-	}
-	if len(body) > pinnedBody {
-		r.fill.Hold(c.pinned.pin(e, r.fill.Cut)) // by those who are still sent it from here
+		return nil, reasonTooLarge
 	}
 	if under != nil {
 		if victim := under.keep(e, c.variantAt(&r.key)); victim != nil {
@@ -110,7 +129,7 @@ func (r *run) publish(v *verdict, body []byte, reserved int64) string {
 			c.store.Delete(victim.Hash(), lookup{o.key, o.variant})
 		}
 	}
-	return ""
+	return e, ""
 }
 
 // ruleOf returns the rule by which the responses of a key vary, or nil.
@@ -135,7 +154,7 @@ func (r *run) announce(v *verdict) {
 	if variant, _ := made.vary.Of(r.asked.Header); !variant.IsZero() {
 		r.fl.Alias(flightName(&r.key, variant, r.method))
 	}
-	r.fl.Publish(func() { r.ruleFor(v, v.times, made) })
+	r.fl.Publish(func() { r.ruleFor(v.vary, v.times, made) })
 }
 
 func (r *run) newRule(fields []string) *rule {
@@ -150,7 +169,7 @@ func (r *run) newRule(fields []string) *rule {
 // response that is kept apart by too many fields is right, and one that is kept
 // apart by too few is another's. A new rule is the one that was made, if that will
 // do. It returns nil if there can be none.
-func (r *run) ruleFor(v *verdict, times engine.Times, made *rule) *rule {
+func (r *run) ruleFor(vary []string, times engine.Times, made *rule) *rule {
 	c := r.cache
 	e := c.store.Peek(r.hash, lookup{key: r.key})
 	var known *rule
@@ -159,7 +178,8 @@ func (r *run) ruleFor(v *verdict, times engine.Times, made *rule) *rule {
 	switch {
 	case e == nil:
 	case e.Value.rule != nil:
-		if known = e.Value.rule; known.vary.Covers(v.vary) && e.Times.Horizon() >= horizon {
+		if known = e.Value.rule; known.vary.Covers(vary) && e.Times.Horizon() >= horizon {
+			c.store.Use(e)
 			return known
 		}
 		horizon = max(horizon, e.Times.Horizon())
@@ -168,7 +188,7 @@ func (r *run) ruleFor(v *verdict, times engine.Times, made *rule) *rule {
 		// does not take its place.
 		return nil
 	}
-	fields := v.vary
+	fields := vary
 	if known != nil {
 		fields = key.Union(known.vary.Fields(), fields)
 	}
@@ -187,6 +207,7 @@ func (r *run) ruleFor(v *verdict, times engine.Times, made *rule) *rule {
 	if !c.store.Put(r.hash, put, c.cost(put), 0) {
 		return nil
 	}
+	c.store.Use(put) // else it might make room for what is put under it
 	return known
 }
 
@@ -209,30 +230,42 @@ func (r *run) unfit(reason string, lasting bool) {
 	if !lasting || reason == reasonEmpty || r.status >= 500 || r.method == http.MethodHead {
 		return // a HEAD says nothing of what GET would bring
 	}
-	c := r.cache
+	r.fl.Publish(func() { r.remember(reason) })
+}
+
+// remember notes for a while that responses are not shared: to requests like the
+// one that has shown it, as far as the response's Vary and the request's own
+// fields tell them apart from others.
+func (r *run) remember(why string) {
+	c, plain := r.cache, r.plain(r.asked)
+	times := engine.NewTimes(c.store.Now(), passFor, passMore, 0)
 	e, v, _ := c.find(r.hash, &r.key, r.asked.Header, c.store.Now())
-	if e != nil && e.Value.response != nil {
-		now := c.store.Now()
-		usable := e.State(now) != engine.Gone
+	if e != nil {
+		usable := e.State(c.store.Now()) != engine.Gone
 		switch {
-		case reason == reasonAuthorization, reason == reasonCookie, reason == reasonCredentials:
-			return // true of requests like this one only; others may have stored theirs
-		case usable && !r.plain(r.asked), usable && !replaces(r.status, true):
+		case e.Value.response != nil && (!plain || usable && !replaces(r.status, true)):
+			return
+		case e.Value.private != "" && !e.Value.apart && !plain && usable:
 			return
 		}
 	}
-	r.fl.Publish(func() { r.remember(v, reason) })
-}
-
-// remember notes for a while that responses are not shared.
-func (r *run) remember(v key.Variant, why string) {
-	c := r.cache
-	e := &entry{
-		Value: object{key: r.key, variant: v.String(), private: why},
-		Times: engine.NewTimes(c.store.Now(), passFor, passMore, 0),
+	if len(r.varies) > 0 {
+		rule := r.ruleFor(r.varies, times, nil)
+		if rule == nil {
+			return
+		}
+		v, _ = rule.vary.Of(r.asked.Header)
+		if v.IsZero() {
+			return
+		}
+		rule.admit(r.fl.Gen)
+	}
+	mark := &entry{
+		Value: object{key: r.key, variant: v.String(), private: why, apart: !plain},
+		Times: times,
 		Tags:  r.tagged(nil),
 		Gen:   r.fl.Gen,
 		Share: r.share,
 	}
-	c.store.Put(v.Mix(r.hash), e, c.cost(e), 0)
+	c.store.Put(v.Mix(r.hash), mark, c.cost(mark), 0)
 }

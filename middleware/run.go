@@ -38,9 +38,13 @@ type run struct {
 	behind bool          // no client waits for it: it refreshes what is served stale
 	old    *entry        // a response that may be validated, or used if this run fails; or nil
 	again  bool          // the verdict was to ask for the whole
-	status int           // of the response
-	taken  atomic.Bool   // a panic is the leader's to raise
-	left   atomic.Int32  // attended, deserted or settled
+
+	replayed *entry // what was played into the fill, in place of a run
+
+	status int          // of the response
+	varies []string     // fields by which it is told apart from others
+	taken  atomic.Bool  // a panic is the leader's to raise
+	left   atomic.Int32 // attended, deserted or settled
 }
 
 // Whether a run counts as one that goes on without clients.
@@ -190,6 +194,7 @@ func (r *run) replay() bool {
 	if rule := c.ruleOf(r.hash, &r.key); rule != nil && e.Value.variant != "" {
 		v.vary = rule.vary.Fields()
 	}
+	r.replayed = e
 	r.fill.Replay(fill.Head{Status: s.Status, Kind: fill.Shared, Length: int64(len(s.Body)), Body: s.Body, Has: true, Reason: replayed}, v)
 	return true
 }
@@ -203,7 +208,7 @@ func (r *run) decide(status int, h http.Header) (head fill.Head, v *verdict) {
 	r.status = status
 	a := j.arrived(status, h, &r.around)
 	defer func() {
-		v.around = &r.around
+		v.around, r.varies = &r.around, v.vary
 		if v.forwarded == http.StatusNotModified && r.old != nil {
 			v.before = r.old.Tags
 		}

@@ -89,10 +89,8 @@ func (x *exchange) serve(e *entry, state engine.State) {
 func (x *exchange) serveUnshared(e *entry, state engine.State) {
 	why := e.Value.private
 	switch {
-	case why == reasonCookie && x.r.Header["Cookie"] == nil,
-		why == reasonCredentials && !x.identified(x.r),
-		why == reasonAuthorization && x.r.Header["Authorization"] == nil:
-		x.miss() // the responses that are not shared are those to requests with it
+	case e.Value.apart && x.plain(x.r):
+		x.miss() // the responses that are not shared are to requests that say more
 	case state == engine.Fresh:
 		x.pass(x.reason, why)
 	case state == engine.StaleWhileRevalidate && !e.BeginRefresh(x.began):

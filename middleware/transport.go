@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/freshet-go/freshet/middleware/internal/fill"
 )
 
 // Transport returns a round tripper that caches what base fetches, as p says.
@@ -57,7 +59,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !keyed(req.URL) {
 		return t.base.RoundTrip(req)
 	}
-	r := &reply{req: req, in: inbound(req)}
+	r := &reply{req: req, in: asServed(req)}
 	t.exchange.ServeHTTP(r, &r.in)
 	return r.result()
 }
@@ -79,9 +81,9 @@ func keyed(u *url.URL) bool {
 // over TLS.
 var overTLS tls.ConnectionState
 
-// inbound returns a request as a server that is asked for req's URL sees it. It
+// asServed returns a request as a server that is asked for req's URL sees it. It
 // shares the header of req, which belongs to the caller.
-func inbound(req *http.Request) http.Request {
+func asServed(req *http.Request) http.Request {
 	in := *req
 	in.RequestURI = ""
 	if in.URL.Path == "" { // sent as "/"
@@ -220,18 +222,28 @@ var copyBuffers = sync.Pool{New: func() any { b := make([]byte, 32<<10); return 
 // copyBody copies the body to w. It does not return if the body breaks off or w
 // refuses it: what has been copied must not pass for the whole.
 func copyBody(w http.ResponseWriter, resp *http.Response) {
-	if resp.Body == nil {
+	rec := recorderOf(w)
+	if resp.Body == nil || rec.Served() {
 		return
 	}
 	buf := copyBuffers.Get().(*[]byte)
 	defer copyBuffers.Put(buf)
-	if _, err := io.CopyBuffer(writerOnly{w}, resp.Body, *buf); err != nil {
+	if _, err := io.CopyBuffer(wanted{rec}, resp.Body, *buf); err != nil && err != fill.ErrServed {
 		panic(originError{err})
 	}
 }
 
-// writerOnly hides everything but Write.
-type writerOnly struct{ io.Writer }
+// wanted writes to a recorder for as long as anybody waits for more. It hides
+// everything but Write.
+type wanted struct{ rec *fill.Recorder[*verdict] }
+
+func (w wanted) Write(p []byte) (int, error) {
+	n, err := w.rec.Write(p)
+	if err == nil && w.rec.Served() {
+		err = fill.ErrServed
+	}
+	return n, err
+}
 
 // An originError is the value of a panic that ends a run in the middle of its
 // response.

@@ -14,23 +14,33 @@ type watcher struct {
 
 	// seen is called once with the final status and the header, before the
 	// client can see them.
-	seen  func(status int, h http.Header)
+	seen func(status int, h http.Header)
+
+	// sent, unless it is nil, is called when the header was written, with what
+	// has become of it outside.
+	sent  func(h http.Header)
 	wrote bool
 }
 
-func (w *watcher) see(status int) {
-	if !w.wrote {
-		w.wrote = true
-		w.seen(status, w.Header())
+// see tells of a final status, once, and reports whether it has passed it on.
+func (w *watcher) see(status int) (passed bool) {
+	if w.wrote {
+		return false
 	}
+	w.wrote = true
+	if w.seen(status, w.Header()); w.sent == nil {
+		return false
+	}
+	w.ResponseWriter.WriteHeader(status)
+	w.sent(w.Header())
+	return true
 }
 
 // WriteHeader tells of a final status, and passes it on.
 func (w *watcher) WriteHeader(status int) {
-	if status >= 200 || status == http.StatusSwitchingProtocols {
-		w.see(status)
+	if final := status >= 200 || status == http.StatusSwitchingProtocols; !final || !w.see(status) {
+		w.ResponseWriter.WriteHeader(status)
 	}
-	w.ResponseWriter.WriteHeader(status)
 }
 
 // Write passes p on.

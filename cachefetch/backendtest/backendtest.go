@@ -27,7 +27,7 @@ import (
 const patience = 10 * time.Second
 
 // Run tests the obligations of a [cachefetch.Backend], and those of
-// [cachefetch.Versions], [cachefetch.Invalidations] and [cachefetch.Lease] if
+// [cachefetch.Many], [cachefetch.Versions], [cachefetch.Invalidations] and [cachefetch.Lease] if
 // the backends that open returns implement them. open is called for each
 // subtest; what it returns must be empty, closed by t.Cleanup, and share
 // nothing with the others. Tests of lifetimes take some seconds, outside of a
@@ -45,6 +45,7 @@ func Run(t *testing.T, open func(t *testing.T) cachefetch.Backend) {
 		{"TTL", nil, (*suite).ttl},
 		{"Context", nil, (*suite).context},
 		{"Concurrent", nil, (*suite).concurrent},
+		{"Many", has[cachefetch.Many], (*suite).many},
 		{"Versions", has[cachefetch.Versions], (*suite).newestWins},
 		{"VersionsAfterDelete", has[cachefetch.Versions], (*suite).lateWrites},
 		{"VersionsConcurrent", has[cachefetch.Versions], (*suite).versionsConcurrent},

@@ -2,6 +2,7 @@ package backendtest_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,28 @@ import (
 func TestMemory(t *testing.T) {
 	t.Parallel() // it waits for lifetimes to end
 	backendtest.Run(t, func(*testing.T) cachefetch.Backend { return new(backendtest.Memory) })
+}
+
+// readsMany is a Memory that reads several keys in one call.
+type readsMany struct{ backendtest.Memory }
+
+func (m *readsMany) GetMany(ctx context.Context, keys []string) (map[string][]byte, error) {
+	values := make(map[string][]byte)
+	for _, key := range keys {
+		value, err := m.Get(ctx, key)
+		switch {
+		case err == nil:
+			values[key] = value
+		case !errors.Is(err, cachefetch.ErrMiss):
+			return nil, err
+		}
+	}
+	return values, nil
+}
+
+func TestReadsMany(t *testing.T) {
+	t.Parallel() // it waits for lifetimes to end
+	backendtest.Run(t, func(*testing.T) cachefetch.Backend { return new(readsMany) })
 }
 
 // A backend without capabilities passes too: they are optional.

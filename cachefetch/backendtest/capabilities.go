@@ -1,6 +1,7 @@
 package backendtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,46 @@ import (
 
 	"github.com/freshet-go/freshet/cachefetch"
 )
+
+// many reads several keys at once, of which some have no value or an empty one.
+func (s *suite) many() {
+	m := s.b.(cachefetch.Many)
+	values := map[string][]byte{"empty": {}}
+	keys := []string{"missing", "empty", "deleted"}
+	s.set("empty", nil, time.Minute)
+	s.set("deleted", []byte("v"), time.Minute)
+	s.delete("deleted")
+	for i := len(keys); i < 256; i++ {
+		key := fmt.Sprintf("key %d\x00\xff", i)
+		keys = append(keys, key)
+		values[key] = fmt.Appendf(nil, "value %d", i)
+		s.set(key, values[key], time.Minute)
+	}
+	for _, n := range []int{1, 2, len(keys)} {
+		got, err := m.GetMany(s.ctx(), keys[len(keys)-n:])
+		if err != nil {
+			s.Fatalf("GetMany of %d keys: %v", n, err)
+		}
+		for _, key := range keys[len(keys)-n:] {
+			value, ok := got[key]
+			if want, there := values[key]; ok != there || !bytes.Equal(value, want) {
+				s.Errorf("GetMany of %d keys: %q has %q, %v, want %q, %v", n, key, value, ok, want, there)
+			}
+		}
+		if len(got) > n {
+			s.Errorf("GetMany of %d keys: %d values", n, len(got))
+		}
+		for _, value := range got { // they are the caller's
+			clear(value)
+		}
+	}
+	s.want(keys[len(keys)-1], values[keys[len(keys)-1]])
+	ended, cancel := context.WithCancel(s.Context())
+	cancel()
+	if got, err := m.GetMany(ended, keys); err == nil && len(got) < len(values) {
+		s.Errorf("GetMany with an ended context says that %d of %d keys have no value", len(keys)-len(got), len(keys))
+	}
+}
 
 func (s *suite) versions() cachefetch.Versions { return s.b.(cachefetch.Versions) }
 
@@ -57,8 +98,12 @@ func (s *suite) lateWrites() {
 	s.wantMiss("a")
 	s.setVersion(v, "a", "new", now+2)
 	s.want("a", []byte("new"))
-	s.deleteVersion(v, "a", now+1) // late itself
-	s.want("a", []byte("new"))
+	s.deleteVersion(v, "a", now+1) // late itself: removes all the same
+	s.wantMiss("a")
+	s.setVersion(v, "a", "older than the removed", now+1)
+	s.wantMiss("a")
+	s.setVersion(v, "a", "newest", now+3)
+	s.want("a", []byte("newest"))
 	s.deleteVersion(v, "nothing there", now)
 	s.setVersion(v, "nothing there", "late", now-1)
 	s.wantMiss("nothing there")

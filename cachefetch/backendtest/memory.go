@@ -77,8 +77,8 @@ func (m *Memory) DeleteVersion(ctx context.Context, key string, version int64) e
 	return m.put(ctx, key, memoryItem{version: version, deleted: true}, forgetDeletes)
 }
 
-// put stores it for ttl unless what is there has a greater version. A version
-// of 0 means that there is none to compare.
+// put stores it for ttl unless it is a value and what is there has a greater
+// version. A version of 0 means that there is none to compare.
 func (m *Memory) put(ctx context.Context, key string, it memoryItem, ttl time.Duration) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -86,7 +86,10 @@ func (m *Memory) put(ctx context.Context, key string, it memoryItem, ttl time.Du
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if old, ok := m.item(m.values, key); ok && it.version != 0 && old.version > it.version {
-		return nil
+		if !it.deleted {
+			return nil
+		}
+		it.version = old.version
 	}
 	if m.values == nil {
 		m.values = make(map[string]memoryItem)

@@ -110,7 +110,17 @@ func New[Q, V any](cfg Config[Q, V]) (*Cache[Q, V], error) {
 func (c *Cache[Q, V]) Now() Instant { return Instant(time.Since(c.base)) }
 
 // Generation draws the next generation. A load draws one before it begins.
-func (c *Cache[Q, V]) Generation() uint64 { return c.gen.Add(1) }
+//
+// It is drawn before a purge or after it, and not while one is being noted: else
+// a load could have a generation later than the purge's and still find what the
+// purge removes, and those who come after the purge would join it.
+func (c *Cache[Q, V]) Generation() uint64 {
+	c.epochs.mu.RLock()
+	defer c.epochs.mu.RUnlock()
+	return c.draw()
+}
+
+func (c *Cache[Q, V]) draw() uint64 { return c.gen.Add(1) }
 
 // Newest returns the generation drawn last: all loads and purges that have
 // begun have this one or an older one, all others will have newer ones.
@@ -123,6 +133,9 @@ func (c *Cache[Q, V]) MaxEntry() int64 { return c.admission.limit }
 func (c *Cache[Q, V]) Overhead() int64 {
 	return int64(unsafe.Sizeof(Entry[V]{})) + bookkeeping
 }
+
+// Use counts a hit of e, for what reads it without Get.
+func (c *Cache[Q, V]) Use(e *Entry[V]) { c.admission.store.hit(e) }
 
 // Get returns the live entry for q, in whatever state it is, or nil.
 // It does not allocate.
@@ -179,10 +192,9 @@ func (c *Cache[Q, V]) recheck(hash uint64, e *Entry[V]) *Entry[V] {
 func (c *Cache[Q, V]) Put(hash uint64, e *Entry[V], cost, reserved int64) bool {
 	e.hash, e.cost = hash, cost
 	e.checked.Store(e.Gen) // older purges do not apply to it
-	ok := !c.closed.Load() && e.Share.fits(cost) && c.admission.reserve(cost)
+	ok := c.reserve(e)
 	c.Release(reserved)
 	placed := c.swap(hash, e, ok)
-	c.shrink(e)
 	c.admission.help()
 	c.sweep()
 	return placed
@@ -195,7 +207,7 @@ func (c *Cache[Q, V]) Put(hash uint64, e *Entry[V], cost, reserved int64) bool {
 func (c *Cache[Q, V]) Replace(old, e *Entry[V], cost int64) bool {
 	e.hash, e.cost = old.hash, cost
 	e.checked.Store(e.Gen)
-	if c.closed.Load() || !e.Share.fits(cost) || !c.admission.reserve(cost) {
+	if !c.reserve(e) {
 		return false
 	}
 	s := c.index.shard(e.hash)
@@ -205,10 +217,9 @@ func (c *Cache[Q, V]) Replace(old, e *Entry[V], cost int64) bool {
 		c.dropLocked(s, old)
 		c.placeLocked(s, e)
 	} else {
-		c.admission.release(cost)
+		c.unreserve(e)
 	}
 	s.mu.Unlock()
-	c.shrink(e)
 	c.admission.help()
 	return ok
 }
@@ -222,7 +233,7 @@ func (c *Cache[Q, V]) swap(hash uint64, e *Entry[V], reserved bool) bool {
 	old := s.m[hash]
 	newer := old != nil && old.Gen > e.Gen
 	if reserved && (newer || !c.storable(e)) {
-		c.admission.release(e.cost)
+		c.unreserve(e)
 		reserved = false
 	}
 	if newer {
@@ -246,20 +257,37 @@ func (c *Cache[Q, V]) placeLocked(s *shard[V], e *Entry[V]) {
 	c.admission.enqueue(change[V]{entry: e})
 }
 
-// shrink makes room for e in its share. What one Put removes is bounded: the
-// next ones go on.
-func (c *Cache[Q, V]) shrink(e *Entry[V]) {
-	if e.Share == nil {
-		return
+// reserve takes the bytes of e, from its share too, and reports whether they could
+// be had. What one entry removes to get them is bounded: the next one goes on.
+func (c *Cache[Q, V]) reserve(e *Entry[V]) bool {
+	if c.closed.Load() {
+		return false
 	}
-	for range batchSize {
-		victim := e.Share.coldest(e)
-		if victim == nil {
-			return
+	if e.Share != nil {
+		ok, victim := e.Share.reserve(e.cost)
+		for n := 0; !ok; n++ {
+			if victim == nil || n == maxVictims {
+				return false
+			}
+			c.drop(victim)
+			c.admission.evictions.Add(1)
+			ok, victim = e.Share.reserve(e.cost)
 		}
-		c.drop(victim)
-		c.admission.evictions.Add(1)
 	}
+	if c.admission.reserve(e.cost) {
+		return true
+	}
+	e.Share.release(e.cost)
+	return false
+}
+
+// maxVictims bounds how many entries make room for one in its share.
+const maxVictims = 4096
+
+// unreserve gives back what reserve took.
+func (c *Cache[Q, V]) unreserve(e *Entry[V]) {
+	c.admission.release(e.cost)
+	e.Share.release(e.cost)
 }
 
 // dropLocked removes the live entry e. The caller holds the lock of s.

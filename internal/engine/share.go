@@ -1,31 +1,33 @@
 package engine
 
-import (
-	"math/rand/v2"
-	"sync"
-	"sync/atomic"
-)
+import "sync"
 
 // A Share bounds the bytes of some of a cache's entries: those that name it.
-// When they exceed it, the coldest of them make room, and none of others'. It
+// Before they would exceed it, some of them make room, and none of others'. It
 // sets nothing aside: what a share does not use is there for all.
+//
+// Which ones make room is decided by SIEVE (Zhang et al., NSDI 2024): a hand goes
+// from the oldest entry to the newest and takes the first that was not used since
+// it last passed. So what is asked for once goes soon, and what is asked for again
+// stays, wherever it stands.
 type Share[V any] struct {
-	limit atomic.Int64
-
-	mu      sync.Mutex
-	used    int64       // guarded by mu
-	entries []*Entry[V] // guarded by mu; the live ones, each at its slot
+	mu     sync.Mutex
+	limit  int64     // guarded by mu
+	used   int64     // guarded by mu; bytes of what is held, and of what is about to be
+	oldest *Entry[V] // guarded by mu; the live entries are a list
+	newest *Entry[V] // guarded by mu
+	hand   *Entry[V] // guarded by mu; nil is before the oldest
 }
 
 // NewShare returns a share of limit bytes.
-func NewShare[V any](limit int64) *Share[V] {
-	s := new(Share[V])
-	s.limit.Store(limit)
-	return s
-}
+func NewShare[V any](limit int64) *Share[V] { return &Share[V]{limit: limit} }
 
 // SetLimit changes the bound. It takes effect as entries come.
-func (s *Share[V]) SetLimit(limit int64) { s.limit.Store(limit) }
+func (s *Share[V]) SetLimit(limit int64) {
+	s.mu.Lock()
+	s.limit = limit
+	s.mu.Unlock()
+}
 
 // Used returns the bytes of the entries.
 func (s *Share[V]) Used() int64 {
@@ -34,20 +36,51 @@ func (s *Share[V]) Used() int64 {
 	return s.used
 }
 
-// fits reports whether an entry of this cost can ever be held. All do in no
-// share.
-func (s *Share[V]) fits(cost int64) bool { return s == nil || cost <= s.limit.Load() }
+// reserve takes n bytes, or returns an entry that is to make room first. If there
+// is none, there can be no room.
+func (s *Share[V]) reserve(n int64) (ok bool, victim *Entry[V]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.used+n <= s.limit:
+		s.used += n
+		return true, nil
+	case n > s.limit || s.oldest == nil:
+		return false, nil
+	}
+	for {
+		if s.hand == nil {
+			s.hand = s.oldest
+		}
+		victim, s.hand = s.hand, s.hand.newer
+		if !victim.used() {
+			return false, victim
+		}
+	}
+}
 
-// add takes in an entry that goes live.
+// release gives back bytes that were reserved.
+func (s *Share[V]) release(n int64) {
+	if s != nil {
+		s.mu.Lock()
+		s.used -= n
+		s.mu.Unlock()
+	}
+}
+
+// add takes in an entry that goes live, and whose bytes were reserved.
 func (s *Share[V]) add(e *Entry[V]) {
 	if s == nil {
 		return
 	}
 	s.mu.Lock()
-	s.used += e.cost
-	e.slot = int32(len(s.entries))
-	s.entries = append(s.entries, e)
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	if e.older = s.newest; s.newest == nil {
+		s.oldest = e
+	} else {
+		s.newest.newer = e
+	}
+	s.newest = e
 }
 
 // remove lets go of an entry that has died.
@@ -56,47 +89,20 @@ func (s *Share[V]) remove(e *Entry[V]) {
 		return
 	}
 	s.mu.Lock()
-	s.used -= e.cost
-	last := len(s.entries) - 1
-	moved := s.entries[last]
-	s.entries[e.slot], moved.slot = moved, e.slot
-	s.entries[last] = nil
-	s.entries = s.entries[:last]
-	s.mu.Unlock()
-}
-
-// sampled is how many entries are looked at for the coldest.
-const sampled = 8
-
-// coldest returns an entry to make room, or nil if there is room. It is never
-// the one that was just put.
-func (s *Share[V]) coldest(put *Entry[V]) (victim *Entry[V]) {
-	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.used <= s.limit.Load() {
-		return nil
+	s.used -= e.cost
+	if s.hand == e {
+		s.hand = e.newer
 	}
-	for range sampled {
-		e := s.entries[rand.IntN(len(s.entries))]
-		if e != put && (victim == nil || colder(e, victim)) {
-			victim = e
-		}
+	if e.older == nil {
+		s.oldest = e.newer
+	} else {
+		e.older.newer = e.newer
 	}
-	if victim == nil && len(s.entries) > 1 { // by chance put alone
-		victim = s.entries[0]
-		if victim == put {
-			victim = s.entries[1]
-		}
+	if e.newer == nil {
+		s.newest = e.older
+	} else {
+		e.newer.older = e.older
 	}
-	return victim
-}
-
-// colder reports whether a's last hit was counted in an earlier round than b's,
-// or a was hit less in the same one, or came earlier.
-func colder[V any](a, b *Entry[V]) bool {
-	ta, tb := a.touched.Load(), b.touched.Load()
-	if ta == tb {
-		return a.Gen < b.Gen
-	}
-	return int32(ta-tb) < 0 // rounds wrap
+	e.older, e.newer = nil, nil // what is still held elsewhere must not hold others
 }

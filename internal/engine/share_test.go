@@ -91,16 +91,20 @@ func TestShareCountsWhatIsLive(t *testing.T) {
 			}
 		}
 	}
-	if s.Used() != want || len(s.entries) != len(live) {
-		t.Errorf("%d bytes in %d entries, live are %d in %d", s.Used(), len(s.entries), want, len(live))
+	if s.Used() != want {
+		t.Errorf("%d bytes, live are %d", s.Used(), want)
 	}
-	for i, e := range s.entries {
-		if !live[e] || int(e.slot) != i {
-			t.Fatalf("slot %d holds an entry that is not live, or whose slot is %d", i, e.slot)
+	n := 0
+	for e := s.oldest; e != nil; e = e.newer {
+		if n++; !live[e] || e.newer != nil && e.newer.older != e || e.newer == nil && s.newest != e {
+			t.Fatal("an entry is not live, or the list is broken")
 		}
 	}
+	if n != len(live) {
+		t.Errorf("%d entries, live are %d", n, len(live))
+	}
 	c.Close()
-	if s.Used() != 0 {
+	if s.Used() != 0 || s.oldest != nil || s.newest != nil {
 		t.Errorf("%d bytes after Close", s.Used())
 	}
 }

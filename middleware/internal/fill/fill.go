@@ -100,6 +100,7 @@ type Fill[V any] struct {
 	readers map[*Reader[V]]struct{} // those who are sent the body, or have yet to choose
 	done    func()                  // called when nobody reads any more; nil = nothing
 	leader  *Reader[V]              // while the client that the run is for is there
+	owned   bool                    // the handler will have the leader's ResponseWriter: it was told so at the header
 	wanted  bool                    // the handler wants the leader's ResponseWriter
 	lent    bool                    // it has it: the leader's goroutine does not touch it
 	served  bool                    // and the leader has been sent all that it asked for
@@ -171,12 +172,13 @@ func (f *Fill[V]) judge(h Head, v V) Head {
 	if h.Has {
 		f.body = h.Body
 	}
+	f.owned = h.Kind == Private
 	// A leader tells by its header what middleware outside adds to it, before
 	// others are given anything.
 	if h.Kind != Shared || f.leader == nil {
 		f.state = Body
 	} else {
-		f.sending = time.AfterFunc(sending, func() { f.confirm(ReasonTimeout) })
+		f.sending = time.AfterFunc(sending, func() { f.confirm(ReasonUnheard) })
 		if f.bodyless {
 			f.sending.Stop() // its header waits for all that the handler does: see finish
 		}
@@ -214,7 +216,7 @@ func (f *Fill[V]) confirm(reason string) {
 	f.broadcast()
 	f.mu.Unlock()
 	if reason != "" {
-		f.hooks.Unfit(reason, true)
+		f.hooks.Unfit(reason, reason != ReasonUnheard)
 	}
 }
 
@@ -272,13 +274,16 @@ func (f *Fill[V]) Join(rd *Reader[V], fresh func(h Head, v V) bool) bool {
 
 // Kept returns the whole body if the response is complete and may be kept, and
 // the bytes reserved for it, which are the caller's to release. Nothing is
-// reserved afterwards.
+// reserved afterwards. Of a body that is not kept it returns nothing.
 func (f *Fill[V]) Kept() (body []byte, reserved int64, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	reserved = f.reserved
 	f.reserved = 0
 	ok = f.state == Complete && f.head.Kind == Shared && f.head.Reason == "" && !f.sliding && !f.late && f.trailers == nil
+	if f.sliding || f.bodyless {
+		return nil, reserved, ok
+	}
 	return f.body, reserved, ok
 }
 
@@ -304,13 +309,18 @@ func (f *Fill[V]) Reason() string {
 // Reasons that a fill finds by itself.
 const (
 	ReasonTrailer    = "trailer"
-	ReasonTooLarge   = "too-large"
-	ReasonNoRoom     = "no-room"
+	ReasonTooLarge   = "too_large"
+	ReasonNoRoom     = "no_room"
 	ReasonTimeout    = "timeout"
 	ReasonIncomplete = "incomplete"
 	ReasonEmpty      = "empty"
 	ReasonFlush      = "flush"
 	ReasonHijack     = "hijack"
+
+	// ReasonUnheard says that it is not known what the outside would have made
+	// of the header: the first client does not read, or what writes to it takes
+	// its time, or panicked. It says nothing of the next response.
+	ReasonUnheard = "unheard"
 )
 
 // Replay makes f a response that is there as a whole.

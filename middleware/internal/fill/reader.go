@@ -62,14 +62,11 @@ type Reader[V any] struct {
 	// goroutine.
 	Lend func(h Head, v V, header http.Header) http.ResponseWriter
 
-	// Said is what the outside has said of the answer that the leader gave in
-	// place of the response: why the response is not to be shared, or "". It
-	// is set before Leave.
-	Said string
-
 	at   int64 // guarded by Fill.mu; bytes of the body read
 	cut  bool  // guarded by Fill.mu; it held the others up
 	sent bool  // guarded by Fill.mu; a header has been written, or may have been
+
+	heard bool // what the outside says of the leader's header is known, or it says nothing
 }
 
 // Known is what is known of the body when the header is sent.
@@ -102,15 +99,37 @@ func (rd *Reader[V]) leave() (done func()) {
 	if len(f.readers) == 0 {
 		done, f.done = f.done, nil
 	}
-	if f.leader == rd {
-		f.leader, f.interim, f.said = nil, nil, rd.Said
-	}
 	f.broadcast()
 	f.mu.Unlock()
-	if rd.Leader {
-		f.confirm(rd.Said)
+	if rd.Leader && !rd.heard {
+		rd.Say(ReasonUnheard)
 	}
+	f.mu.Lock()
+	if f.leader == rd {
+		f.leader, f.interim = nil, nil
+		f.broadcast()
+	}
+	f.mu.Unlock()
 	return done
+}
+
+// Say tells what the outside has said of the answer that the leader gives in
+// place of the response: why the response is not to be shared, or "". It is called
+// as that answer's header is written, and the response is not the leader's any
+// more. A leader who leaves without it has not been heard.
+func (rd *Reader[V]) Say(reason string) {
+	f := rd.Fill
+	if !rd.Leader {
+		return
+	}
+	rd.heard = true
+	f.mu.Lock()
+	if f.leader == rd {
+		f.leader, f.interim, f.said = nil, nil, reason
+		f.broadcast()
+	}
+	f.mu.Unlock()
+	f.confirm(reason)
 }
 
 // Sent reports whether the client may have been sent a header.
@@ -130,14 +149,9 @@ func (rd *Reader[V]) Run() Ending {
 		return rd.lend()
 	}
 	if !ok {
-		answers := end == Left || end == TimedOut // before it leaves
-		if rd.Leader && !answers {
-			f.leader = nil // nothing can be lent from here on
-			f.broadcast()
-		}
 		f.mu.Unlock()
-		if rd.Leader && !answers {
-			f.confirm("") // it says nothing any more
+		if answers := end == Left || end == TimedOut; rd.Leader && !answers {
+			rd.Say("") // nothing can be lent from here on
 		}
 		return end
 	}
@@ -146,7 +160,7 @@ func (rd *Reader[V]) Run() Ending {
 	rd.sent = true
 	f.mu.Unlock()
 	body, reason := rd.Begin(h, v, known)
-	if rd.Leader {
+	if rd.heard = true; rd.Leader {
 		f.confirm(reason)
 	}
 	return rd.deliver(body)
@@ -225,7 +239,7 @@ func (rd *Reader[V]) leads() (end Ending, over, ok bool) {
 	case f.end == Broken:
 		return CutOff, true, false
 	}
-	return 0, f.head.Kind == Shared, true // else it is about to be lent
+	return 0, !f.owned, true // else it is about to be lent
 }
 
 // follows is the rest of arrived for everyone else.
@@ -415,11 +429,23 @@ func (rd *Reader[V]) lend() Ending {
 // serve is called when the client that a response is for alone has all that it
 // asked for, be it a header or a part. The run goes on, as without a cache, but
 // nobody waits for more of it: it has a deadline again.
-func (f *Fill[V]) serve() {
+func (f *Fill[V]) serve(w http.ResponseWriter) {
 	f.mu.Lock()
+	before := f.served
 	f.served = true
 	f.mu.Unlock()
-	f.context.Lower()
+	if !before {
+		_ = http.NewResponseController(w).Flush() // else it may lie in a buffer until the handler returns
+		f.context.Lower()
+	}
+}
+
+// Served reports whether the client that a response is for alone has all that it
+// asked for.
+func (f *Fill[V]) Served() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.served
 }
 
 // endGrace is what a handler gets to answer after its context has ended, so

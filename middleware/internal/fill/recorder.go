@@ -123,9 +123,12 @@ func (r *Recorder[V]) borrow(h Head, v V) {
 func (r *Recorder[V]) lent(w http.ResponseWriter) {
 	r.client = w
 	if p, ok := w.(*Part); ok && p.Left == 0 {
-		r.fill.serve()
+		r.fill.serve(p.W)
 	}
 }
+
+// Served reports whether nobody waits for more of the response.
+func (r *Recorder[V]) Served() bool { return r.client != nil && r.fill.Served() }
 
 // borrow waits until the leader's goroutine has given its ResponseWriter up, and
 // returns nil if the leader is gone.
@@ -155,7 +158,7 @@ func (r *Recorder[V]) Write(p []byte) (int, error) {
 	case r.client != nil:
 		n, err := r.client.Write(p)
 		if err == ErrServed { // the client has its part of the body
-			r.fill.serve()
+			r.fill.serve(r.client)
 			return len(p), nil
 		}
 		return n, err

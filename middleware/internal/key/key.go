@@ -25,6 +25,9 @@ type Key struct {
 
 	TLS bool
 
+	// Class is Rules.Class.
+	Class uint32
+
 	// Bare says that the URL ends in a "?" without a query after it, which is
 	// another URL than the one without (RFC 3986 6.2.3).
 	Bare bool
@@ -40,6 +43,10 @@ type Rules struct {
 	Query    Query
 	Headers  []string // canonical names of request fields, sorted
 	Outbound bool     // for a Transport
+
+	// Class keeps apart what different rules have stored under one URL. Rules
+	// that have the same must agree in Headers.
+	Class uint32
 }
 
 // Of returns the key of r.
@@ -51,7 +58,7 @@ func (u *Rules) Of(r *http.Request) Key {
 
 // Set makes k, which is zero, the key of r by the rules u.
 func (k *Key) Set(r *http.Request, u *Rules) {
-	k.Outbound, k.TLS = u.Outbound, r.TLS != nil
+	k.Outbound, k.TLS, k.Class = u.Outbound, r.TLS != nil, u.Class
 	k.Host, k.Path, k.Query = r.Host, r.URL.Path, r.URL.RawQuery
 	// Middleware between the server and the cache may have changed URL.Path,
 	// as http.StripPrefix does. Then two handlers under different prefixes
@@ -119,6 +126,9 @@ func (k *Key) Hash(seed maphash.Seed) uint64 {
 	if k.Bare {
 		h = mix(h, 5)
 	}
+	if k.Class != 0 {
+		h = mix(h, 6+uint64(k.Class))
+	}
 	return h
 }
 
@@ -139,7 +149,7 @@ func (k *Key) String() string {
 			flags |= 1 << i
 		}
 	}
-	b = append(b, flags)
+	b = binary.AppendUvarint(append(b, flags), uint64(k.Class))
 	for _, part := range []string{k.Host, k.Path, k.Query, k.rest} {
 		b = appendPart(b, part)
 	}

@@ -63,7 +63,8 @@ func (k *Key) Ordinary() bool {
 	return names[0] == Name{k.Host, k.Path, k.Query}
 }
 
-// Ordinary returns the keys by which most clients of a Handler ask for n.
+// Ordinary returns the keys by which most clients of a Handler ask for n, of class
+// 0.
 func (n Name) Ordinary() [2]Key {
 	return [2]Key{
 		{Host: n.host, Path: n.path, Query: n.query},

@@ -48,6 +48,8 @@ func (q *Query) Normalise(raw string) string {
 		name, _, _ := strings.Cut(pair, "=")
 		if decoded, err := url.QueryUnescape(name); err == nil {
 			name = decoded
+		} else {
+			name = spell(name, querySpecial) // so that its place does not depend on how it is spelled
 		}
 		if q.counts(name) {
 			params = append(params, param{name, pair})

@@ -1,0 +1,181 @@
+package middleware
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func hints(calls *atomic.Int64) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		calls.Add(1)
+		w.Header().Set("Link", "</style.css>; rel=preload")
+		w.WriteHeader(http.StatusEarlyHints)
+		time.Sleep(200 * time.Millisecond)
+		forAll("max-age=600")(w, r)
+	}
+}
+
+// One client that does not read its connection, over HTTP/2, is the first to ask
+// for a page whose handler sends early hints. Invariants 5 and 14: the others
+// have one run and a stored page all the same.
+func TestLeaderThatReadsNothingTakesNothing(t *testing.T) {
+	var calls atomic.Int64
+	c := newCache(t, Options{})
+	cached := c.Handler(Policy{})(hints(&calls))
+	srv := serveH2(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/endless" {
+			for {
+				if _, err := w.Write(make([]byte, 64<<10)); err != nil {
+					return
+				}
+			}
+		}
+		cached.ServeHTTP(w, r)
+	}))
+	addr := srv.Listener.Addr().String()
+	evil := dialH2(t, addr, 1<<31-1)
+	defer evil.Close()
+	evil.get(addr, "/endless")
+	time.Sleep(500 * time.Millisecond) // the connection is full
+	evil.get(addr, "/page")
+	time.Sleep(100 * time.Millisecond)
+	if calls.Load() != 1 {
+		t.Fatal("the stranger's request did not begin a run")
+	}
+	began := time.Now()
+	var wg sync.WaitGroup
+	for range 2 {
+		for range 20 {
+			wg.Go(func() { _, _, _ = fetch(srv.Client(), srv.URL+"/page") })
+		}
+		wg.Wait()
+		t.Logf("%d runs after %v", calls.Load(), time.Since(began))
+	}
+	resp, _, err := fetch(srv.Client(), srv.URL+"/page")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := calls.Load(); n > 2 {
+		t.Errorf("%d runs for one page: %q", n, resp.Header["Cache-Status"])
+	}
+}
+
+type slowHints struct{ http.ResponseWriter }
+
+func (w slowHints) WriteHeader(status int) {
+	if status < 200 {
+		time.Sleep(1500 * time.Millisecond)
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+func (w slowHints) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// The connection of the leader takes 1.5 seconds for the early hints, longer than
+// others wait for its header. It gets its response all the same (invariant 8).
+func TestLeaderIsAnsweredAfterSlowHints(t *testing.T) {
+	var calls atomic.Int64
+	c := newCache(t, Options{})
+	cached := c.Handler(Policy{FillTimeout: 2 * time.Second})(hints(&calls))
+	srv := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		cached.ServeHTTP(slowHints{w}, r)
+	}))
+	client := &http.Client{Timeout: 6 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	began := time.Now()
+	resp, body, err := fetch(client, srv.URL+"/")
+	if err != nil {
+		t.Fatalf("no answer after %v: %v", time.Since(began), err)
+	}
+	if resp.StatusCode != 200 || body != "for all" {
+		t.Errorf("%d %q", resp.StatusCode, body)
+	}
+}
+
+// On a route with a soft timeout a client that does not read is the first to ask
+// after a response has become stale. It is answered with the stale one, which it
+// does not take. The others get the new one, stored (invariants 5 and 14).
+func TestLeaderThatReadsNoStaleAnswerTakesNothing(t *testing.T) {
+	var calls atomic.Int64
+	body := strings.Repeat("x", 7<<20)
+	c := newCache(t, Options{MaxBytes: 256 << 20})
+	srv := serve(t, c.Handler(Policy{SoftTimeout: 100 * time.Millisecond})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if calls.Add(1) > 1 {
+			time.Sleep(500 * time.Millisecond)
+		}
+		w.Header().Set("Cache-Control", "max-age=1, stale-if-error=600")
+		if calls.Load() > 1 {
+			w.Header().Set("Cache-Control", "max-age=600, stale-if-error=600")
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+		fmt.Fprint(w, body)
+	})))
+	_, _, _ = fetch(srv.Client(), srv.URL+"/")
+	time.Sleep(1100 * time.Millisecond)
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: "+srv.Listener.Addr().String()+"\r\n\r\n")
+	time.Sleep(2500 * time.Millisecond)
+	for range 5 {
+		resp, got, err := fetch(srv.Client(), srv.URL+"/")
+		if err != nil || len(got) != len(body) {
+			t.Fatal(len(got), err)
+		}
+		t.Logf("%q", resp.Header["Cache-Status"])
+	}
+	if n := calls.Load(); n != 2 {
+		t.Errorf("%d runs, want 2: the second one's response is for everyone", n)
+	}
+}
+
+type session struct {
+	http.ResponseWriter
+	id    string
+	fails bool
+}
+
+func (w *session) WriteHeader(status int) {
+	w.Header().Add("Set-Cookie", "session="+w.id)
+	if w.fails {
+		panic("the session store is down")
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+func (w *session) Write(p []byte) (int, error) {
+	w.WriteHeader(200)
+	return w.ResponseWriter.Write(p)
+}
+func (w *session) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Session middleware outside begins a session for a visitor without a cookie,
+// the handler greets him, and where the header is written the session store
+// fails with a panic. The page was never given to anyone; it is his (0020,
+// invariant 12): nobody else gets it.
+func TestPageOfALeaderWhoseHeaderPanickedIsNobodyElses(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		t.Run(fmt.Sprint("fails=", fails), func(t *testing.T) {
+			user, failing := "alice", fails
+			cached := newCache(t, Options{}).Handler(Policy{})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Cache-Control", "max-age=600")
+				fmt.Fprint(w, "hello ", user)
+			}))
+			srv := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				cached.ServeHTTP(&session{w, user, failing}, r)
+			}))
+			_, _, _ = fetch(srv.Client(), srv.URL)
+			user, failing = "bob", false
+			_, body, err := fetch(srv.Client(), srv.URL)
+			if err != nil || strings.Contains(body, "alice") {
+				t.Errorf("bob got %q %v", body, err)
+			}
+		})
+	}
+}
