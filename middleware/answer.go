@@ -129,7 +129,7 @@ func writeNotModified(w http.ResponseWriter) {
 // given: then what was cut would be no part of anything. It is called before the
 // fields are set.
 func (x *exchange) cuts(fields []stored.Field) bool {
-	if bare(x.w) {
+	if ofServer(x.w) {
 		return true // nothing is around it
 	}
 	vary, _ := rfc9111.VaryFields(x.w.Header())
@@ -139,12 +139,9 @@ func (x *exchange) cuts(fields []stored.Field) bool {
 	return slices.ContainsFunc(fields, func(f stored.Field) bool { return f.Name == "Content-Encoding" && f.Mode != stored.Remove })
 }
 
-// bare reports whether w is net/http's own, or that of a caller of RoundTrip:
-// whoever changes what is written has to wrap it.
-func bare(w http.ResponseWriter) bool {
-	if _, ok := w.(*reply); ok {
-		return true
-	}
+// ofServer reports whether w is net/http's own: whoever changes what is written
+// has to wrap it.
+func ofServer(w http.ResponseWriter) bool {
 	t := reflect.TypeOf(w)
 	if t.Kind() != reflect.Pointer || t.Elem().PkgPath() != "net/http" {
 		return false

@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -21,49 +23,51 @@ func hints(calls *atomic.Int64) http.HandlerFunc {
 	}
 }
 
-// One client that does not read its connection, over HTTP/2, is the first to ask
-// for a page whose handler sends early hints. Invariants 5 and 14: the others
-// have one run and a stored page all the same.
+// stuckHints takes no interim response until its client reads.
+type stuckHints struct {
+	http.ResponseWriter
+	reads chan struct{}
+}
+
+func (w stuckHints) WriteHeader(status int) {
+	if status < 200 {
+		<-w.reads
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// One client that does not read its connection is the first to ask for a page
+// whose handler sends early hints. Invariants 5 and 14: the others have one run
+// and a stored page all the same.
 func TestLeaderThatReadsNothingTakesNothing(t *testing.T) {
-	var calls atomic.Int64
-	c := newCache(t, Options{})
-	cached := c.Handler(Policy{})(hints(&calls))
-	srv := serveH2(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/endless" {
-			for {
-				if _, err := w.Write(make([]byte, 64<<10)); err != nil {
-					return
-				}
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int64
+		h := newCache(t, Options{}).Handler(Policy{})(hints(&calls))
+		reads := make(chan struct{})
+		evil := httptest.NewRecorder()
+		var wg sync.WaitGroup
+		wg.Go(func() { h.ServeHTTP(stuckHints{evil, reads}, httptest.NewRequest("GET", "/", nil)) })
+		synctest.Wait()
+		for range 2 {
+			var others sync.WaitGroup
+			for range 20 {
+				others.Go(func() {
+					if w := get(h, "/"); w.Body.String() != "for all" {
+						t.Errorf("%d %q", w.Code, w.Body)
+					}
+				})
 			}
+			others.Wait()
 		}
-		cached.ServeHTTP(w, r)
-	}))
-	addr := srv.Listener.Addr().String()
-	evil := dialH2(t, addr, 1<<31-1)
-	defer evil.Close()
-	evil.get(addr, "/endless")
-	time.Sleep(500 * time.Millisecond) // the connection is full
-	evil.get(addr, "/page")
-	time.Sleep(100 * time.Millisecond)
-	if calls.Load() != 1 {
-		t.Fatal("the stranger's request did not begin a run")
-	}
-	began := time.Now()
-	var wg sync.WaitGroup
-	for range 2 {
-		for range 20 {
-			wg.Go(func() { _, _, _ = fetch(srv.Client(), srv.URL+"/page") })
+		if n := calls.Load(); n != 2 {
+			t.Errorf("%d runs for one page, want one for the stranger and one for the others", n)
 		}
+		close(reads)
 		wg.Wait()
-		t.Logf("%d runs after %v", calls.Load(), time.Since(began))
-	}
-	resp, _, err := fetch(srv.Client(), srv.URL+"/page")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := calls.Load(); n > 2 {
-		t.Errorf("%d runs for one page: %q", n, resp.Header["Cache-Status"])
-	}
+		if evil.Body.String() != "for all" {
+			t.Errorf("the stranger got %q when it read", evil.Body)
+		}
+	})
 }
 
 type slowHints struct{ http.ResponseWriter }
@@ -162,16 +166,23 @@ func (w *session) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 func TestPageOfALeaderWhoseHeaderPanickedIsNobodyElses(t *testing.T) {
 	for _, fails := range []bool{false, true} {
 		t.Run(fmt.Sprint("fails=", fails), func(t *testing.T) {
-			user, failing := "alice", fails
+			first := make(chan bool, 1)
+			first <- fails
 			cached := newCache(t, Options{}).Handler(Policy{})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Cache-Control", "max-age=600")
-				fmt.Fprint(w, "hello ", user)
+				fmt.Fprint(w, "hello ", r.Header.Get("X-Name"))
 			}))
 			srv := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				cached.ServeHTTP(&session{w, user, failing}, r)
+				select {
+				case failing := <-first:
+					r.Header.Set("X-Name", "alice")
+					cached.ServeHTTP(&session{w, "alice", failing}, r)
+				default:
+					r.Header.Set("X-Name", "bob")
+					cached.ServeHTTP(&session{w, "bob", false}, r)
+				}
 			}))
 			_, _, _ = fetch(srv.Client(), srv.URL)
-			user, failing = "bob", false
 			_, body, err := fetch(srv.Client(), srv.URL)
 			if err != nil || strings.Contains(body, "alice") {
 				t.Errorf("bob got %q %v", body, err)

@@ -216,6 +216,8 @@ func New(o Options) (*Cache, error) {
 		store: store,
 		pool:  engine.NewPool(o.RefreshWorkers),
 	}
+	zero, _ := Policy{}.withDefaults(o.MaxBytes / 8)
+	c.classes.of(zero.sharing()) // 0: most keys need say nothing of it
 	c.pinned.limit, c.pinned.held, c.pinned.every = o.MaxBytes/8, store.Holds, pinnedEvery
 	c.metrics = newCacheMetrics(cmp.Or(o.Name, "default"), c)
 	if o.Name != "" && !c.metrics.group.Register() {

@@ -251,6 +251,7 @@ func (h *plan) drawPolicy(d dice) cachemw.Policy {
 	p.SoftTimeout = pick(d, 0, 0, 200*time.Millisecond)
 	p.WaitTimeout = pick(d, 0, 0, second/2)
 	p.MaxWaiting = pick(d, 0, 0, 0, 2)
+	p.MaxBytes = pick(d, 0, 0, 0, int64(64<<10))
 	p.MaxVariants = pick(d, 0, 0, 2)
 	p.SetCookie = pick(d, "", "", cachemw.StripSetCookie)
 	p.RequestDirectives = pick(d, "", "", cachemw.HonourDirectives, cachemw.IgnoreDirectives)

@@ -361,6 +361,12 @@ func (p *Policy) lifetimes(seed maphash.Seed) uint64 {
 	return maphash.String(seed, fmt.Sprint(p.TTL, p.StatusTTL, p.HeuristicLimit)) // maps are printed in order
 }
 
+// sharing returns all that the policy, with its defaults, says of whose a response
+// is, as a text that no other such saying has.
+func (p *Policy) sharing() string {
+	return fmt.Sprintf("%q %q %q %q", p.Headers, p.Credentials, p.TargetedFields, p.SetCookie)
+}
+
 func sortedKeys(m map[int]time.Duration) []int {
 	keys := make([]int, 0, len(m))
 	for k := range m {

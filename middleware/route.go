@@ -113,7 +113,7 @@ func newRoute(c *Cache, p Policy, directives RequestDirectives, outbound bool, n
 		cache:     c,
 		policy:    p,
 		lifetimes: p.lifetimes(c.seed),
-		rules:     key.Rules{Query: p.Query, Headers: p.Headers, Outbound: outbound, Class: c.classes.of(&p)},
+		rules:     key.Rules{Query: p.Query, Headers: p.Headers, Outbound: outbound, Class: c.classes.of(p.sharing())},
 		next:      next,
 		directed:  cmp.Or(p.RequestDirectives, directives) == HonourDirectives,
 		byCookie:  slices.Contains(p.Headers, "Cookie"),
