@@ -1,7 +1,9 @@
 package middleware
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -21,6 +23,13 @@ type LimitOptions struct {
 	// requests a second.
 	MaxInFlight int
 
+	// MinInFlight, if it is not 0, makes the limit adaptive: it finds itself
+	// between MinInFlight and MaxInFlight, by how long the handler takes, and
+	// requests wait as well while the process is short of processors. When the
+	// queue does not become empty for a tenth of a second, those who came last
+	// are served first, and nobody waits in it for longer than that.
+	MinInFlight int
+
 	// MaxQueue bounds the requests that wait for a place, first come first
 	// served. One that finds the queue full is answered 503 at once. Zero
 	// means MaxInFlight; negative means no queue.
@@ -39,6 +48,10 @@ func (o LimitOptions) Validate() error {
 	bad := option.Of("middleware: LimitOptions")
 	if o.MaxInFlight < 1 {
 		bad.Add("MaxInFlight", o.MaxInFlight, "must be at least 1")
+	}
+	option.NotNegative(bad, "MinInFlight", o.MinInFlight)
+	if o.MinInFlight > o.MaxInFlight {
+		bad.Add("MinInFlight", o.MinInFlight, fmt.Sprintf("more than {MaxInFlight}, %d", o.MaxInFlight), "MaxInFlight")
 	}
 	option.NotNegative(bad, "QueueTimeout", o.QueueTimeout)
 	if o.MaxQueue < 0 && o.QueueTimeout > 0 {
@@ -68,6 +81,7 @@ type Limiter struct {
 	wait    *metrics.Histogram
 	full    *metrics.Counter
 	expired *metrics.Counter
+	late    *metrics.Counter
 }
 
 // NewLimiter returns a Limiter, or an error that names each bad option.
@@ -87,22 +101,24 @@ func NewLimiter(o LimitOptions) (*Limiter, error) {
 	}
 	l := &Limiter{
 		opts:   o,
-		places: limit.New(limit.Config{InFlight: o.MaxInFlight, Queue: o.MaxQueue, Timeout: o.QueueTimeout}),
+		places: limit.New(limit.Config{InFlight: o.MaxInFlight, Least: o.MinInFlight, Queue: o.MaxQueue, Timeout: o.QueueTimeout}),
 		group:  metrics.NewGroup("route", o.Name),
 	}
 	l.wait = l.group.Histogram("freshet_limit_wait_seconds", "Time that requests waited for a place in front of the handler.")
 	const refused = "Requests answered 503 by the limiter, by reason."
 	l.full = l.group.Counter("freshet_limit_refused_total", refused, "reason", reasonQueueFull)
+	l.late = l.group.Counter("freshet_limit_refused_total", refused, "reason", reasonTooLate)
 	l.expired = l.group.Counter("freshet_limit_refused_total", refused, "reason", reasonQueueTimeout)
 	for _, g := range []struct {
 		name, help string
-		read       func() int64
+		read       func(limit.State) int
 	}{
-		{"freshet_limit_in_flight", "Requests inside the handler.", l.places.InFlight},
-		{"freshet_limit_queued", "Requests that wait for a place.", l.places.Queued},
-		{"freshet_limit_max_in_flight", "Requests that may be inside the handler.", func() int64 { return int64(o.MaxInFlight) }},
+		{"freshet_limit_in_flight", "Requests inside the handler.", func(s limit.State) int { return s.InFlight }},
+		{"freshet_limit_queued", "Requests that wait for a place.", func(s limit.State) int { return s.Queued }},
+		{"freshet_limit_places", "Requests that may be inside the handler now.", func(s limit.State) int { return s.Limit }},
+		{"freshet_limit_max_in_flight", "Requests that may ever be inside the handler.", func(limit.State) int { return o.MaxInFlight }},
 	} {
-		l.group.Func(g.name, g.help, metrics.KindGauge, func() float64 { return float64(g.read()) })
+		l.group.Func(g.name, g.help, metrics.KindGauge, func() float64 { return float64(g.read(l.places.State())) })
 	}
 	return l, nil
 }
@@ -122,6 +138,7 @@ func Limit(o LimitOptions) func(http.Handler) http.Handler {
 const (
 	reasonQueueFull    = "queue_full"
 	reasonQueueTimeout = "queue_timeout"
+	reasonTooLate      = "too_late"
 )
 
 // Handler returns next behind the limiter. All handlers that one Limiter wraps
@@ -130,13 +147,15 @@ const (
 func (l *Limiter) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()
-		err := l.places.Acquire(r.Context())
+		place, err := l.enter(r.Context())
 		l.wait.Update(time.Since(began))
 		switch {
 		case err == nil:
-			defer l.places.Release()
+			defer place.Release()
 			next.ServeHTTP(w, r)
 			return
+		case errors.Is(err, limit.ErrTooLate):
+			l.late.Inc()
 		case errors.Is(err, limit.ErrQueueFull):
 			l.full.Inc()
 		case errors.Is(err, limit.ErrQueueTimeout):
@@ -148,16 +167,34 @@ func (l *Limiter) Handler(next http.Handler) http.Handler {
 	})
 }
 
+// enter waits for a place, and where the limit is adaptive, for a processor first:
+// a place is not held by who waits for one.
+func (l *Limiter) enter(ctx context.Context) (limit.Place, error) {
+	if l.opts.MinInFlight > 0 {
+		if err := limit.Process().Begin(ctx); err != nil {
+			return limit.Place{}, err
+		}
+	}
+	return l.places.Acquire(ctx)
+}
+
 // LimitStats are counts since a [Limiter] was made, and what goes on now.
 type LimitStats struct {
 	Refused  uint64 // answered 503
 	InFlight int64  // inside the handler now
 	Queued   int64  // waiting now
+	Places   int64  // that there are now
 }
 
 // Stats returns a snapshot.
 func (l *Limiter) Stats() LimitStats {
-	return LimitStats{Refused: l.full.Get() + l.expired.Get(), InFlight: l.places.InFlight(), Queued: l.places.Queued()}
+	s := l.places.State()
+	return LimitStats{
+		Refused:  l.full.Get() + l.expired.Get() + l.late.Get(),
+		InFlight: int64(s.InFlight),
+		Queued:   int64(s.Queued),
+		Places:   int64(s.Limit),
+	}
 }
 
 // WriteMetrics writes the limiter's metrics to w in the Prometheus text

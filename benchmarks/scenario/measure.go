@@ -88,6 +88,9 @@ func newSetup(st stage, places int) (*setup, error) {
 	}
 	if st.Limited {
 		config.Limit = cmp.Or(st.Places, places)
+		if st.Adaptive {
+			config.Least = 16
+		}
 	}
 	for _, u := range theUpstreams {
 		u.TLS, u.Places = st.TLS, st.UpstreamPlaces

@@ -2,7 +2,10 @@
 
 package main
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // A stage is the service with some levers pulled, behind upstreams of a kind,
 // and the loads it gets, one after the other.
@@ -12,6 +15,7 @@ type stage struct {
 	SideBySide bool
 	Cache      bool
 	Limited    bool
+	Adaptive   bool // the limit finds itself
 	TLS        bool
 	LogNormal  bool
 	Phases     []phase
@@ -119,6 +123,23 @@ func overload(capacity, scale float64) []stage {
 		{Name: "naive", Phases: q},
 		{Name: "limiter", Limited: true, Phases: q},
 	}
+}
+
+// cold are the stages that begin with an empty cache under more load than the
+// machine can make pages for.
+func cold(scale float64) (stages []stage) {
+	for _, st := range []stage{
+		{Name: "cold, no limit"},
+		{Name: "cold, fixed limit", Limited: true, Places: 1024},
+		{Name: "cold, adaptive limit", Limited: true, Adaptive: true, Places: 8192},
+	} {
+		st.Pool, st.SideBySide, st.Cache = true, true, true
+		for _, rate := range []float64{offered, 2 * offered} {
+			st.Phases = []phase{{Name: fmt.Sprint(rate), Rate: rate, Duration: scaled(20, scale)}}
+			stages = append(stages, st)
+		}
+	}
+	return stages
 }
 
 const upstreamCapacity = 1000.0 // requests a second of the slowest upstream, where it has a limit

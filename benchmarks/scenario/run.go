@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -57,8 +58,8 @@ func runAll(folder string, scale float64, count int) error {
 func runOnly(name string, scale float64) error {
 	res := results{Places: placesFor(upstreamCapacity)}
 	var found []stage
-	for _, st := range slices.Concat(turns(scale), once(scale), overload(upstreamCapacity, scale)) {
-		if st.Name == name {
+	for _, st := range slices.Concat(turns(scale), once(scale), overload(upstreamCapacity, scale), cold(scale)) {
+		if st.Name == name || strings.HasPrefix(st.Name, name+",") {
 			found = append(found, st)
 		}
 	}
@@ -78,6 +79,14 @@ func (res *results) measure(stages []stage) error {
 			r := &rows[i]
 			fmt.Fprintf(os.Stderr, "%-25v %-14s good %6.0f/s, mean %s, p95 %s, %.2f cores (others %.2f), %d MiB\n", r.which(), r.Phase,
 				r.Load.GoodPerSecond(), short(r.Load.Latency.Mean), short(r.Load.Latency.P95), r.CPU, r.OthersCPU, r.PeakRSS>>20)
+		}
+		if res.Capacity == 0 { // one stage alone, for a look at it
+			for i := range rows {
+				l := &rows[i].Load
+				fmt.Fprintf(os.Stderr, "  of %d: good %d, refused %d, failed %d, unanswered %d; hits %+v by second %v; misses %+v; refusals %+v; errors %v\n",
+					l.Due, l.Good, l.Refused, l.Failed, l.Unanswered, l.Hit, l.HitsBySecond, l.Miss, l.Refusal, rows[i].Errors)
+				fmt.Fprintf(os.Stderr, "  good by second %v\n", l.BySecond)
+			}
 		}
 		res.Rows = append(res.Rows, rows...)
 	}

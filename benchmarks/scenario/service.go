@@ -30,6 +30,7 @@ type serviceConfig struct {
 	Rate       float64 // requests a second that the pool is made for
 	SideBySide bool    // fanout.Join3 instead of one call after another
 	Cache      bool    // Cache.Handler in front
+	Least      int     // if not 0, the limit finds itself, from there to Limit
 	Limit      int     // requests in the handler at once, by middleware.Limit; 0 means no limit
 }
 
@@ -104,7 +105,7 @@ func runService(c serviceConfig) error {
 		r.Use(s.cache.Handler(cachemw.Policy{Name: "page", TTL: pageTTL}))
 	}
 	if c.Limit > 0 {
-		r.Use(cachemw.Limit(cachemw.LimitOptions{Name: "page", MaxInFlight: c.Limit}))
+		r.Use(cachemw.Limit(cachemw.LimitOptions{Name: "page", MaxInFlight: c.Limit, MinInFlight: c.Least}))
 	}
 	r.Get("/page/{id}", s.page)
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -60,12 +60,13 @@ func (h *hosts) acquire(ctx context.Context, u *url.URL) (release func(kept bool
 	}
 	one.users++
 	h.mu.Unlock()
-	if err := one.Acquire(ctx); err != nil {
+	place, err := one.Acquire(ctx)
+	if err != nil {
 		h.leave(name, one)
 		return nil, err
 	}
 	return func(kept bool) {
-		one.Release()
+		place.Release()
 		h.leave(name, one)
 		h.note(name, kept)
 	}, nil
@@ -102,8 +103,9 @@ func (h *hosts) count() (inFlight, queued int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, one := range h.byName {
-		inFlight += one.InFlight()
-		queued += one.Queued()
+		s := one.State()
+		inFlight += int64(s.InFlight)
+		queued += int64(s.Queued)
 	}
 	return inFlight, queued
 }

@@ -20,20 +20,23 @@ type Processor struct {
 
 	mu      sync.Mutex
 	line    line
-	tick    time.Time // when the current one began
-	begun   int       // in the current tick
 	shut    bool      // what begins is bounded
-	rate    float64   // what may begin in a tick, if shut
-	left    float64   // of it in the current tick
-	slack   int       // ticks in which less began than might have, one after the other
+	rate    float64   // what may begin in a second, if shut
+	left    float64   // of it
+	filled  time.Time // when left was what it is
+	looked  time.Time // at the delay
+	begun   int       // since then
+	bound   bool      // more would have begun since then
+	slack   int       // looks since it would have
 	ticking bool      // a goroutine serves the line
 }
 
 const (
-	tick       = 10 * time.Millisecond
-	longest    = time.Millisecond // that goroutines may wait, on average
-	slowest    = 0.5              // what begins in a tick at least: 50 a second
-	slackTicks = 100              // until what begins is not bounded any more
+	look    = 10 * time.Millisecond // between looks at the delay
+	drip    = time.Millisecond      // between turns of those who wait: what begins at once waits for each other
+	longest = 2 * time.Millisecond  // that goroutines may wait, on average
+	slowest = 20                    // what may begin in a second at least
+	slacks  = 100                   // looks until what begins is not bounded any more
 )
 
 // NewProcessor returns a Processor whose line has room for so many. A nil delay
@@ -58,6 +61,7 @@ func (p *Processor) Begin(ctx context.Context) error {
 		p.mu.Unlock()
 		return nil
 	}
+	p.bound = true
 	w := p.line.join(ctx, now)
 	if w != nil && !p.ticking {
 		p.ticking = true
@@ -70,13 +74,27 @@ func (p *Processor) Begin(ctx context.Context) error {
 	return wait(ctx, w, standing, p.leave)
 }
 
+// ProcessorState is what goes on in a [Processor].
+type ProcessorState struct {
+	Bounded bool    // what begins is bounded
+	Rate    float64 // what may begin in a second, if it is
+	Queued  int     // callers that wait
+}
+
+// State returns a snapshot.
+func (p *Processor) State() ProcessorState {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return ProcessorState{p.shut, p.rate, p.line.length}
+}
+
 func (p *Processor) leave(w *waiter) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.line.leave(w)
 }
 
-// take takes one of what may begin in this tick. The caller holds mu.
+// take takes one of what may begin now. The caller holds mu.
 func (p *Processor) take() bool {
 	if p.shut {
 		if p.left < 1 {
@@ -91,7 +109,7 @@ func (p *Processor) take() bool {
 // serve lets those begin who wait, until nobody does.
 func (p *Processor) serve() {
 	for {
-		time.Sleep(tick)
+		time.Sleep(drip)
 		p.mu.Lock()
 		now := time.Now()
 		p.advance(now)
@@ -109,34 +127,36 @@ func (p *Processor) serve() {
 	}
 }
 
-// advance begins a new tick if the current one is over. The caller holds mu.
+// advance brings what may begin up to now. The caller holds mu.
 func (p *Processor) advance(now time.Time) {
-	since := now.Sub(p.tick)
-	if since < tick {
+	if p.shut {
+		p.left = min(p.left+p.rate*now.Sub(p.filled).Seconds(), max(1, 2*p.rate*drip.Seconds()))
+	}
+	p.filled = now
+	since := now.Sub(p.looked)
+	if since < look {
 		return
 	}
-	p.tick = now
-	delay, begun := p.delay(), float64(p.begun)*min(1, float64(tick)/float64(since))
-	p.begun = 0
-	switch bound := p.line.length > 0 || p.left < 1; {
+	delay, begun, bound := p.delay(), float64(p.begun)/since.Seconds(), p.bound
+	p.looked, p.begun, p.bound = now, 0, p.line.length > 0
+	switch {
 	case delay > longest && !p.shut:
-		p.shut, p.slack = true, 0
+		p.shut, p.slack, p.left = true, 0, 0
 		p.rate = max(begun/2, slowest)
-		p.left = 0
 	case !p.shut:
 	case delay > longest:
 		p.rate, p.slack = max(p.rate*0.9, slowest), 0
 	case bound:
-		p.rate, p.slack = p.rate*1.02+0.1, 0
+		p.rate, p.slack = p.rate*1.02+1, 0
 	default:
-		if p.slack++; p.slack >= slackTicks {
+		if p.slack++; p.slack >= slacks {
 			p.shut = false
 		}
 	}
-	if p.shut {
-		p.left = min(p.left, 1) + p.rate
-	}
 }
+
+// Process returns the Processor of this process.
+var Process = sync.OnceValue(func() *Processor { return NewProcessor(1000, nil) })
 
 // schedulerDelay returns a function that tells how long goroutines waited for a
 // processor since it was last called, on average.

@@ -13,6 +13,7 @@ type answer struct {
 	status   int
 	close    bool // the connection cannot be used again
 	complete bool
+	hit      bool // by its Cache-Status
 }
 
 const (
@@ -54,6 +55,8 @@ func readAnswer(data []byte) (answer, error) {
 			}
 		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
 			chunked = bytes.EqualFold(value, []byte("chunked"))
+		case bytes.EqualFold(name, []byte("Cache-Status")):
+			a.hit = bytes.Contains(value, []byte("; hit"))
 		case bytes.EqualFold(name, []byte("Connection")):
 			a.close = bytes.EqualFold(value, []byte("close"))
 		}

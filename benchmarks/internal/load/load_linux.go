@@ -54,6 +54,8 @@ type driver struct {
 
 	result                       Result
 	latency, refusal, wrong, lag recorder
+	hits, misses                 recorder
+	hitsBySecond                 []recorder
 }
 
 // Run sends what the schedule says and returns when everything is answered or
@@ -72,12 +74,17 @@ func Run(c Config, s *Schedule) (*Result, error) {
 		config: c, poller: poller, start: time.Now(), conns: make(map[int]*conn),
 		result:  Result{Failures: make(map[string]int), Scheduled: s.end},
 		latency: newRecorder(), refusal: newRecorder(), wrong: newRecorder(), lag: newRecorder(),
+		hits: newRecorder(), misses: newRecorder(),
 	}
 	err = d.run(s)
 	for fd := range d.conns {
 		epoll.Shut(fd)
 	}
 	d.result.Latency, d.result.Refusal = d.latency.latency(), d.refusal.latency()
+	d.result.Hit, d.result.Miss = d.hits.latency(), d.misses.latency()
+	for _, r := range d.hitsBySecond {
+		d.result.HitsBySecond = append(d.result.HitsBySecond, r.latency().P99)
+	}
 	d.result.Error, d.result.Lag = d.wrong.latency(), d.lag.latency()
 	return &d.result, errors.Join(err, poller.Close())
 }
@@ -213,7 +220,7 @@ func (d *driver) read(c *conn) {
 	c.request, c.got = nil, c.got[:0]
 	r.over, r.conn = true, nil
 	d.took(-1)
-	d.count(a.status, d.now()-r.due)
+	d.count(a, r.due, d.now()-r.due)
 	if a.close {
 		d.drop(c, nil)
 		return
@@ -242,12 +249,21 @@ func (d *driver) nextWaiting() *request {
 	return nil
 }
 
-func (d *driver) count(status int, took time.Duration) {
-	switch status {
+func (d *driver) count(a answer, due, took time.Duration) {
+	switch status := a.status; status {
 	case 200:
 		d.result.Good++
 		d.countSecond()
 		d.latency.record(took)
+		if a.hit {
+			d.hits.record(took)
+			for second := int(due / time.Second); len(d.hitsBySecond) <= second; {
+				d.hitsBySecond = append(d.hitsBySecond, newRecorder())
+			}
+			d.hitsBySecond[int(due/time.Second)].record(took)
+		} else {
+			d.misses.record(took)
+		}
 	case 503:
 		d.result.Refused++
 		d.refusal.record(took)

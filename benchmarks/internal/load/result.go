@@ -23,9 +23,13 @@ type Result struct {
 	Failures map[string]int // what went wrong, and how often
 	BySecond []int          // good answers in each second since the beginning
 
+	HitsBySecond []time.Duration // p99 of the hits due in each second; 0 where there were none
+
 	Took      time.Duration // from the first moment of the schedule until the last answer or timeout
 	Scheduled time.Duration // the length of the schedule
 	Latency   Latency       // of the good and the unanswered, which count until they were given up
+	Hit       Latency       // of the good ones that were hits of a cache
+	Miss      Latency       // of the good ones that were not
 	Refusal   Latency       // of the refused
 	Error     Latency       // of the wrong and the failed; an error can be quick
 	Lag       Latency       // how late the generator itself was
