@@ -41,9 +41,9 @@
 // # A second level
 //
 // With Options.Backend, processes share what they load: a load asks there
-// first, and what was loaded or set is written there behind. A [Backend] that
-// is slow, down or wrong costs time, never an error or a wrong value. Deletes
-// and purges reach the other processes by way of it.
+// first, and what was loaded or set is written there behind. A
+// [backend.Backend] that is slow, down or wrong costs time, never an error or a
+// wrong value. Deletes and purges reach the other processes by way of it.
 //
 // # Upstreams
 //

@@ -7,7 +7,7 @@ type Stats struct {
 	Misses   uint64 // reads that found nothing to use, for whatever reason
 	Bad      uint64 // of these, bytes that were damaged, of another format, or of another key
 	Errors   uint64 // calls that failed
-	Timeouts uint64 // calls that did not answer within Options.BackendTimeout
+	Timeouts uint64 // calls that did not answer within cachefetch.Options.BackendTimeout
 	Skips    uint64 // reads not tried: breaker open, or too many under way
 	Drops    uint64 // values that were not written and keys that were not removed, for want of room, time or luck
 

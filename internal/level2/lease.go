@@ -19,9 +19,9 @@ func (l *Level[V]) Read(ctx context.Context, key string, wanted func(*Record[V])
 	return l.counted(l.look(ctx, key, wanted))
 }
 
-// ReadOrClaim is read, but if there is nothing that is wanted it also returns
+// ReadOrClaim is Read, but if there is nothing that is wanted it also returns
 // a claim to load it. If another process is loading it, it waits for that, as
-// long as Options.LeaseWait at most; then the caller loads it too, without a
+// long as Config.LeaseWait at most; then the caller loads it too, without a
 // lease. A lease that cannot be asked for does not delay anything.
 func (l *Level[V]) ReadOrClaim(ctx context.Context, key string, wanted func(*Record[V]) bool) (*Record[V], Claim) {
 	r, c := l.look(ctx, key, wanted)

@@ -34,7 +34,7 @@ const (
 // A Level is a second level: a Backend, made harmless. Reads are bounded in
 // time and number, writes are queued, and what comes back is believed only
 // when it is whole, of this key, and not superseded or purged. None of its
-// methods returns an error, and none waits longer than the budget.
+// methods returns an error, and none waits longer than its Config allows.
 type Level[V any] struct {
 	cfg           Config[V]
 	versions      backend.Versions      // nil if the backend has none
@@ -189,7 +189,7 @@ func (l *Level[V]) Write(key string, r *Record[V], c Claim, final bool) <-chan s
 
 // Remove has key removed behind. From the moment it is called, nothing of
 // before s is read or written. The channel it returns is closed when that is
-// done, or was given up. For the claim and final see write.
+// done, or was given up. For the claim and final see Write.
 func (l *Level[V]) Remove(key string, s Stamp, c Claim, final bool) <-chan struct{} {
 	o := &op[V]{key: l.cfg.Prefix + valueName + key, stamp: s, bound: renewal(s), claim: c, final: final}
 	if final {

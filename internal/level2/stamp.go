@@ -36,6 +36,7 @@ func NewClock() *Clock {
 	return c
 }
 
+// Next draws a stamp: greater than all before.
 func (c *Clock) Next() Stamp {
 	for {
 		last := c.last.Load()
