@@ -21,6 +21,15 @@ run: ## run the gateway; without arguments it is the demo
 test: ## run the tests of all modules, with what they need
 	@scripts/test.sh
 
+# The release in go.mod is the oldest that is supported, this the newest; the
+# two are what the Go project supports. The module proxy serves it.
+newest = go1.27.4
+
+.PHONY: test-newest
+test-newest: ## run go vet and the tests on the newest release of Go
+	GOTOOLCHAIN=$(newest) go vet work
+	@GOTOOLCHAIN=$(newest) scripts/test.sh
+
 .PHONY: check
 check: lint arrows circles tidy-check cross vulncheck fuzz score test ## everything CI checks
 
@@ -40,8 +49,9 @@ fuzz: ## run each fuzz target for a few seconds (FUZZTIME=30s for longer)
 	@scripts/fuzz.sh
 
 .PHONY: soak
-soak: ## test random histories of the middleware, until one fails or SOAK=1h is over
+soak: ## test random histories of both caches, until one fails or SOAK=1h each is over
 	FRESHET_SOAK=$${SOAK:-1h} go test -race -v -timeout 0 -run '^TestModel' ./middleware
+	FRESHET_SOAK=$${SOAK:-1h} go test -race -v -timeout 0 -run '^Test(Linearizable|Fleet)' ./cachefetch
 
 .PHONY: bench
 bench: ## run the benchmarks, and measure the budgets of docs/measurements.md
@@ -73,8 +83,8 @@ arrows: ## check who may import whom
 	@arrows=$(call tool,arrows); echo arrows; $$arrows
 
 .PHONY: circles
-circles: ## check that the middleware's files do not all use each other, and their size
-	@circles=$(call tool,circles); echo circles; $$circles ./middleware/...
+circles: ## check that the files of the caches do not all use each other, and their size
+	@circles=$(call tool,circles); echo circles; $$circles ./middleware/... ./cachefetch/... ./internal/level2
 
 .PHONY: cross
 cross: ## build and vet for 386 and arm64, and run the tests on 386

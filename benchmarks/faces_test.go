@@ -59,7 +59,7 @@ func BenchmarkPurgeTag(b *testing.B) {
 				h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("GET", fmt.Sprint("/", i), nil))
 			}
 			for b.Loop() {
-				if err := cache.PurgeTag("k", cachemw.Hard); err != nil {
+				if err := cache.PurgeTag(b.Context(), "k", cachemw.Hard); err != nil {
 					b.Fatal(err)
 				}
 			}

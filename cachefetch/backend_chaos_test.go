@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/freshet-go/freshet/cachefetch"
-	"github.com/freshet-go/freshet/cachefetch/backendtest"
+	"github.com/freshet-go/freshet/cachefetch/backend/backendtest"
 )
 
 const (
@@ -154,8 +154,8 @@ func TestBackendChaos(t *testing.T) {
 				s := c.Stats()
 				t.Logf("%d hits, %d loads; backend: %+v", s.Hits, s.Loads, s.Backend)
 				switch {
-				case name == "down" && (s.Backend.Opened != 1 || s.Backend.Errors > 100):
-					t.Errorf("down: the breaker opened %d times, and it was asked %d times", s.Backend.Opened, s.Backend.Errors)
+				case name == "down" && (s.Backend.Opened != 2 || s.Backend.Errors > 100):
+					t.Errorf("down: the breakers of reads and writes opened %d times, and it was asked %d times", s.Backend.Opened, s.Backend.Errors)
 				case name == "none" && s.Backend.Hits < s.Loads/2:
 					t.Errorf("%d hits of the backend beside %d loads: nothing is tested", s.Backend.Hits, s.Loads)
 				}

@@ -3,6 +3,9 @@ package cachefetch
 import (
 	"fmt"
 	"time"
+
+	"github.com/freshet-go/freshet/internal/level2"
+	"github.com/freshet-go/freshet/internal/option"
 )
 
 const (
@@ -14,9 +17,9 @@ const (
 )
 
 // checkBackend replaces the zero values of the fields that are about the
-// backend, and calls bad for each that no cache can be made with. LoadTimeout
-// and TTL have been replaced before.
-func (o *Options[V]) checkBackend(bad func(field string, value any, why string)) {
+// backend, and adds an error for each that no cache can be made with.
+// LoadTimeout and TTL have been replaced before.
+func (o *Options[V]) checkBackend(bad *option.Errors) {
 	if o.Backend == nil {
 		for _, f := range []struct {
 			field string
@@ -31,49 +34,29 @@ func (o *Options[V]) checkBackend(bad func(field string, value any, why string))
 			{"LeaseWait", o.LeaseWait != 0},
 		} {
 			if f.set {
-				bad(f.field, "set", "has no effect without Backend")
+				bad.Add(f.field, option.Set, "has no effect without {Backend}", "Backend")
 			}
 		}
 		return
 	}
-	for _, d := range []struct {
-		field string
-		value *time.Duration
-		zero  time.Duration
-	}{
-		{"BackendTTL", &o.BackendTTL, o.TTL},
-		{"BackendTimeout", &o.BackendTimeout, defaultBackendTimeout},
-		{"LeaseWait", &o.LeaseWait, min(defaultLeaseWait, o.LoadTimeout/2)},
-	} {
-		if *d.value < 0 {
-			bad(d.field, *d.value, "must not be negative")
-		} else if *d.value == 0 {
-			*d.value = d.zero
-		}
-	}
-	if o.BackendTTL > maxBackendTTL {
-		bad("BackendTTL", o.BackendTTL, fmt.Sprintf("must not exceed %v", maxBackendTTL))
+	option.Default(bad, "BackendTTL", &o.BackendTTL, min(o.TTL, level2.MaxTTL))
+	option.Default(bad, "BackendTimeout", &o.BackendTimeout, defaultBackendTimeout)
+	option.Default(bad, "LeaseWait", &o.LeaseWait, min(defaultLeaseWait, o.LoadTimeout/2))
+	option.Default(bad, "BackendQueue", &o.BackendQueue, defaultBackendQueue)
+	option.Default(bad, "BackendQueueBytes", &o.BackendQueueBytes, max(o.MaxBytes/16, minBackendQueueBytes))
+	if o.BackendTTL > level2.MaxTTL {
+		bad.Add("BackendTTL", o.BackendTTL, fmt.Sprintf("must not exceed %v", level2.MaxTTL))
 	}
 	if o.BackendTimeout >= o.LoadTimeout {
-		bad("BackendTimeout", o.BackendTimeout, fmt.Sprintf("must be less than LoadTimeout, %v", o.LoadTimeout))
+		bad.Add("BackendTimeout", o.BackendTimeout, fmt.Sprintf("must be less than {LoadTimeout}, %v", o.LoadTimeout), "LoadTimeout")
 	}
 	if o.LeaseWait >= o.LoadTimeout {
-		bad("LeaseWait", o.LeaseWait, fmt.Sprintf("must be less than LoadTimeout, %v: nothing would be loaded after it", o.LoadTimeout))
-	}
-	if o.BackendQueue < 0 {
-		bad("BackendQueue", o.BackendQueue, "must not be negative")
-	} else if o.BackendQueue == 0 {
-		o.BackendQueue = defaultBackendQueue
-	}
-	if o.BackendQueueBytes < 0 {
-		bad("BackendQueueBytes", o.BackendQueueBytes, "must not be negative")
-	} else if o.BackendQueueBytes == 0 {
-		o.BackendQueueBytes = max(o.MaxBytes/16, minBackendQueueBytes)
+		bad.Add("LeaseWait", o.LeaseWait, fmt.Sprintf("must be less than {LoadTimeout}, %v: nothing would be loaded after it", o.LoadTimeout), "LoadTimeout")
 	}
 	if o.Codec == nil {
 		o.Codec = defaultCodec[V]()
 		if _, isJSON := o.Codec.(JSONCodec[V]); isJSON && writesNothing[V]() {
-			bad("Codec", o.Codec, "encoding/json would lose all of the value: set a Codec, or export its fields")
+			bad.Add("Codec", o.Codec, "encoding/json would lose all of the value: set a Codec, or export its fields")
 		}
 	}
 }

@@ -4,19 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/freshet-go/freshet/cachefetch"
-	"github.com/freshet-go/freshet/cachefetch/backendtest"
+	"github.com/freshet-go/freshet/cachefetch/backend"
+	"github.com/freshet-go/freshet/cachefetch/backend/backendtest"
 )
 
 var errUpstream = errors.New("upstream is down")
 
 // node returns one of several caches that share b.
-func node(t *testing.T, b cachefetch.Backend, change ...func(*cachefetch.Options[string])) *cachefetch.Cache[string] {
+func node(t *testing.T, b backend.Backend, change ...func(*cachefetch.Options[string])) *cachefetch.Cache[string] {
 	t.Helper()
 	o := cachefetch.Options[string]{MaxBytes: 1 << 20, Backend: b, TTL: time.Minute}
 	for _, f := range change {
@@ -63,7 +66,7 @@ func TestBackendSharesLoads(t *testing.T) {
 func TestBackendPlain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := new(backendtest.Memory)
-		plain := struct{ cachefetch.Backend }{b}
+		plain := struct{ backend.Backend }{b}
 		first, second := node(t, plain), node(t, plain)
 		wantLoad(t, first, "a", "Alice", nil, "Alice", true)
 		synctest.Wait()
@@ -139,7 +142,7 @@ func TestBackendResync(t *testing.T) {
 		b := new(backendtest.Memory)
 		lossy := &loses{Memory: b}
 		first, second := node(t, lossy), node(t, b)
-		synctest.Wait()
+		time.Sleep(2 * time.Second) // until what is read is kept for longer
 		for _, key := range []string{"kept", "deleted"} {
 			wantLoad(t, first, key, "Alice", nil, "Alice", true)
 			synctest.Wait()
@@ -286,7 +289,7 @@ func TestBackendTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := new(backendtest.Memory)
 		longer := func(o *cachefetch.Options[string]) { o.TTL, o.BackendTTL = time.Second, time.Minute }
-		plain := struct{ cachefetch.Backend }{b} // does not hear of the Set
+		plain := struct{ backend.Backend }{b} // does not hear of the Set
 		first, second := node(t, plain, longer), node(t, plain, longer)
 		wantLoad(t, first, "a", "Alice", nil, "Alice", true)
 		for range 5 {
@@ -335,6 +338,7 @@ func TestBackendStaleWhileRevalidate(t *testing.T) {
 		synctest.Wait()
 		time.Sleep(30 * time.Minute)
 		c := node(t, b, stale)
+		synctest.Wait() // it subscribes
 		wantLoad(t, c, "a", "Bob", nil, "Alice", false)
 		v, err := c.Fetch(t.Context(), "a", func(context.Context) (string, error) { return "Carol", nil })
 		synctest.Wait()
@@ -351,7 +355,7 @@ func TestBackendStaleWhileRevalidate(t *testing.T) {
 func TestBackendNewestWins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := new(backendtest.Memory)
-		plain := struct{ cachefetch.Backend }{b}
+		plain := struct{ backend.Backend }{b}
 		o := func(o *cachefetch.Options[string]) { o.StaleIfError, o.BackendTTL = time.Hour, time.Hour }
 		old, c := node(t, plain, o), node(t, &readOnly{plain}, o)
 		wantLoad(t, old, "a", "old", nil, "old", true)
@@ -368,7 +372,7 @@ func TestBackendNewestWins(t *testing.T) {
 }
 
 // readOnly says that it has written.
-type readOnly struct{ cachefetch.Backend }
+type readOnly struct{ backend.Backend }
 
 func (readOnly) Set(context.Context, string, []byte, time.Duration) error { return nil }
 
@@ -423,7 +427,7 @@ func TestBackendPurges(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := new(backendtest.Memory)
 				c, told := node(t, b), node(t, b)
-				plain := struct{ cachefetch.Backend }{b}
+				plain := struct{ backend.Backend }{b}
 				synctest.Wait()
 				fetch := func(c *cachefetch.Cache[string], key, tag, v string) string {
 					r, err := c.FetchItem(t.Context(), key, func(context.Context, *cachefetch.Item[string]) (cachefetch.Item[string], error) {
@@ -467,7 +471,7 @@ func TestBackendSoftPurge(t *testing.T) {
 		b := new(backendtest.Memory)
 		stale := func(o *cachefetch.Options[string]) { o.StaleIfError = time.Hour }
 		c, told := node(t, b, stale), node(t, b, stale)
-		synctest.Wait()
+		time.Sleep(2 * time.Second) // until what is read is kept for longer
 		wantLoad(t, c, "user 7", "Alice", nil, "Alice", true)
 		synctest.Wait()
 		wantLoad(t, told, "user 7", "", nil, "Alice", false)
@@ -520,4 +524,83 @@ func TestBackendFetchMany(t *testing.T) {
 			t.Errorf("took %v for reads of a millisecond", took)
 		}
 	})
+}
+
+// Very many purges of other tags do not make what the backend has unused.
+func TestBackendManyPurges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := node(t, new(backendtest.Memory), func(o *cachefetch.Options[string]) { o.TTL, o.BackendTTL = time.Second, time.Hour })
+		for _, tag := range []string{"kept", "purged"} {
+			if err := c.SetItem(t.Context(), tag, cachefetch.Item[string]{Value: "old", Tags: []string{tag}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		if err := c.PurgeTag(t.Context(), "purged", cachefetch.Hard); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 10_001 { // it forgets the one above
+			if err := c.PurgeTag(t.Context(), fmt.Sprint(i), cachefetch.Hard); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		wantLoad(t, c, "kept", "new", nil, "old", false)
+		wantLoad(t, c, "purged", "new", nil, "new", true)
+	})
+}
+
+// A lifetime without end has none in the backend either.
+func TestBackendForEver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := new(backendtest.Memory)
+		first := node(t, b)
+		it := cachefetch.Item[string]{Value: "v", TTL: math.MaxInt64, StaleWhileRevalidate: math.MaxInt64, StaleIfError: math.MaxInt64, ETag: "1"}
+		if err := first.SetItem(t.Context(), "a", it); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(24 * time.Hour)
+		wantLoad(t, node(t, b), "a", "new", nil, "v", false)
+	})
+}
+
+// Values that are set while messages begin to come are in the backend, and so
+// found by everyone, although memory is being forgotten.
+func TestBackendSetWhileConnecting(t *testing.T) {
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			b := &connecting{Memory: new(backendtest.Memory), now: make(chan struct{})}
+			c := node(t, b)
+			var set sync.WaitGroup
+			for g := range 4 {
+				set.Go(func() {
+					for i := range 20 {
+						if i == 10 && g == 0 {
+							close(b.now)
+						}
+						if err := c.Set(t.Context(), fmt.Sprint(g, i), "v"); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+			}
+			set.Wait()
+			for g := range 4 {
+				for i := range 20 {
+					wantLoad(t, c, fmt.Sprint(g, i), "loaded", nil, "v", false)
+				}
+			}
+		})
+	}
+}
+
+// connecting subscribes when now is closed.
+type connecting struct {
+	*backendtest.Memory
+	now chan struct{}
+}
+
+func (b *connecting) Subscribe(ctx context.Context, receive func([]byte), connected func()) error {
+	<-b.now
+	return b.Memory.Subscribe(ctx, receive, connected)
 }

@@ -41,27 +41,28 @@
 // # A second level
 //
 // With Options.Backend, processes share what they load: a load asks there
-// first, and what was loaded or set is written there behind. A [Backend] that
-// is slow, down or wrong costs time, never an error or a wrong value. Deletes
-// and purges reach the other processes by way of it.
+// first, and what was loaded or set is written there behind. A
+// [backend.Backend] that is slow, down or wrong costs time, never an error or a
+// wrong value. Deletes and purges reach the other processes by way of it.
 //
 // # Upstreams
 //
-// [NewTransport] makes an [http.RoundTripper] for what loads call: a pool of
-// connections sized from the expected load, a bound on the requests in flight
-// with a short queue in front, a budget for everything that waits. [Join2],
-// [Map] and [Gather] call side by side.
+// Package upstream, beside this one, makes an [http.RoundTripper] for what loads
+// call, sized and bounded. Package fanout calls side by side.
 package cachefetch
 
 import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/freshet-go/freshet/cachefetch/backend"
 	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/level2"
 )
 
 // A Cache holds values of one type under string keys. It is made by [New] and
@@ -74,9 +75,11 @@ type Cache[V any] struct {
 	pool    *engine.Pool
 	stats   counters
 	metrics *cacheMetrics
-	watch   Observer // Options.Observer, or all nil
-	clock   stampClock
-	l2      *l2[V] // nil if there is no second level
+
+	failures failures
+	watch    Observer // Options.Observer, or all nil
+	clock    *level2.Clock
+	l2       *level2.Level[V] // nil if there is no second level
 
 	closing sync.Once
 	closed  atomic.Bool
@@ -89,13 +92,13 @@ func New[V any](o Options[V]) (*Cache[V], error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cache[V]{opts: o, seed: maphash.MakeSeed(), pool: engine.NewPool(o.RefreshWorkers)}
+	c := &Cache[V]{opts: o, seed: maphash.MakeSeed(), pool: engine.NewPool(o.RefreshWorkers), clock: level2.NewClock()}
 	c.store, err = engine.New(engine.Config[string, item[V]]{
 		MaxBytes:    o.MaxBytes,
 		LimitMemory: o.LimitMemory,
 		Match:       func(key string, it *item[V]) bool { return it.key == key },
 		HasPrefix:   func(it *item[V], prefix string) bool { return strings.HasPrefix(it.key, prefix) },
-		Wall:        c.clock.next,
+		Wall:        func() int64 { return c.clock.Next().At },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cachefetch: Options.%w", err)
@@ -104,10 +107,14 @@ func New[V any](o Options[V]) (*Cache[V], error) {
 		c.watch = *o.Observer
 	}
 	c.openL2()
-	c.metrics = newCacheMetrics(c)
+	var ofBackend func() backend.Stats
+	if c.l2 != nil {
+		ofBackend = c.l2.Stats
+	}
+	c.metrics = newCacheMetrics(o.Name, &c.stats, c.Stats, ofBackend)
 	if o.Name != "" && !c.metrics.group.Register() {
 		_ = c.Close()
-		return nil, fmt.Errorf("cachefetch: Options.Name: %q: another cache has this name", o.Name)
+		return nil, &OptionError{Of: "cachefetch: Options", Field: "Name", Value: o.Name, Reason: "another cache has this name"}
 	}
 	return c, nil
 }
@@ -118,20 +125,22 @@ func New[V any](o Options[V]) (*Cache[V], error) {
 // run behind. Otherwise it joins the load of key that is under way, or begins
 // one, and waits for it, but no longer than until ctx ends.
 //
-// An error of load is returned as it is to all who waited for it, unless an
-// old value inside Options.StaleIfError can be returned instead. Errors are
-// not stored, but see Options.NegativeTTL. A load that panics panics in the
-// Fetch that began it; the others get a [*PanicError].
+// An error of load is returned to all who waited for it, unless an old value
+// inside Options.StaleIfError can be returned instead. Where there is none, it
+// is remembered for Options.FailureTTL; [ErrNotFound] is remembered for
+// Options.NegativeTTL. A load that panics panics in the Fetch that began it; the
+// others get a [*PanicError].
 //
 // Further errors are ctx.Err(), [ErrLoadTimeout], [ErrWaitTimeout],
-// [ErrNested] and [ErrClosed].
+// [ErrNested] and [ErrClosed]. If ctx has ended already, no load is begun or
+// joined.
 func (c *Cache[V]) Fetch(ctx context.Context, key string, load func(context.Context) (V, error)) (V, error) {
 	hash := maphash.String(c.seed, key)
-	now := c.store.Now()
 	e := c.store.Get(hash, key)
+	now := c.store.Now() // not before: a purge may have made e stale meanwhile
 	if e != nil && c.plain(e, now) {
 		c.stats.hit(hash)
-		return e.Value.value, e.Value.err
+		return e.Value.value, nil
 	}
 	// Outlined, so that a hit needs no memory for what follows.
 	return c.fetchSimply(ctx, lookup[V]{hash: hash, key: key, old: e}, now, load)
@@ -151,26 +160,26 @@ func (c *Cache[V]) fetchSimply(ctx context.Context, l lookup[V], now engine.Inst
 // beside a stale value, why there is no newer one.
 func (c *Cache[V]) FetchItem(ctx context.Context, key string, load LoadFunc[V]) (Result[V], error) {
 	hash := maphash.String(c.seed, key)
-	now := c.store.Now()
 	e := c.store.Get(hash, key)
-	if e != nil && e.Value.err == nil && c.plain(e, now) {
+	now := c.store.Now() // not before: a purge may have made e stale meanwhile
+	if e != nil && c.plain(e, now) {
 		c.stats.hit(hash)
-		return Result[V]{Value: e.Value.value, Source: Fresh, Age: now.Sub(e.Times.Stored)}, nil
+		return Result[V]{Value: e.Value.value, Source: Fresh, Age: age(now, e.Times.Stored)}, nil
 	}
 	return c.fetch(ctx, lookup[V]{hash: hash, key: key, old: e}, now, load)
 }
 
-// plain reports whether e is returned without anything else to be done: it is
-// fresh, no early refresh is in question, and nobody watches.
+// plain reports whether e is returned without anything else to be done: it is a
+// fresh value, no early refresh is in question, and nobody watches.
 func (c *Cache[V]) plain(e *entry[V], now engine.Instant) bool {
-	return now < e.Value.earlyFrom && c.watch.Fetched == nil && e.State(now) == engine.Fresh
+	return e.Value.err == nil && now < e.Value.earlyFrom && c.watch.Fetched == nil && e.State(now) == engine.Fresh
 }
 
 // Get returns the value of key if there is a fresh one. It never loads.
 func (c *Cache[V]) Get(key string) (V, bool) {
 	hash := maphash.String(c.seed, key)
-	now := c.store.Now()
 	e := c.store.Get(hash, key)
+	now := c.store.Now() // not before: a purge may have made e stale meanwhile
 	if e == nil || e.Value.err != nil || e.State(now) != engine.Fresh {
 		var none V
 		return none, false
@@ -192,11 +201,16 @@ func (c *Cache[V]) SetItem(ctx context.Context, key string, it Item[V]) error {
 		return ErrClosed
 	}
 	hash := maphash.String(c.seed, key)
-	c.flights.Doom(hash, key) // its "not found" would remove v
-	e := c.entry(key, &it, nil, birth{gen: c.store.Generation(), stamp: c.clock.next()})
-	stored := c.put(hash, e)
-	c.flights.Doom(hash, key) // begun meanwhile, it has a later generation
-	c.setL2(e, stored)
+	size := c.size(it.Value)
+	clip(&it.Value)
+	var e *entry[V]
+	stored := false
+	c.flights.DoomThen(hash, key, func() {
+		e = c.entry(key, &it, nil, birth{gen: c.store.Generation(), stamp: c.clock.Next(), size: size})
+		stored = c.put(hash, e)
+		c.setL2(e)
+		c.failures.forget(key)
+	})
 	if stored {
 		return nil
 	}
@@ -206,9 +220,45 @@ func (c *Cache[V]) SetItem(ctx context.Context, key string, it Item[V]) error {
 	if cost := c.cost(e); cost > c.store.MaxEntry() {
 		return fmt.Errorf("%w: key %q: %d bytes, at most %d", ErrTooLarge, key, cost, c.store.MaxEntry())
 	}
-	// Overtaken by a newer Set or a purge, it is as if this one had come first.
+	// Overtaken by a purge, it is as if this one had come first.
 	return nil
 }
+
+// Stats returns a snapshot.
+func (c *Cache[V]) Stats() Stats {
+	u := c.store.Usage()
+	var second backend.Stats
+	if c.l2 != nil {
+		second = c.l2.Stats()
+	}
+	return Stats{
+		Backend:        second,
+		Hits:           c.stats.hits(),
+		Stale:          c.stats.answers(Stale),
+		Loaded:         c.stats.answers(Loaded),
+		Errors:         c.stats.answers(None),
+		Coalesced:      c.stats.coalesced.Load(),
+		Loads:          c.stats.loads.Load(),
+		LoadErrors:     c.stats.loadErrors.Load(),
+		Refreshes:      c.stats.refreshes.Load(),
+		EarlyRefreshes: c.stats.earlyRefreshes.Load(),
+		NotModified:    c.stats.notModified.Load(),
+		RefreshSkips:   c.stats.refreshSkips.Load(),
+		Drops:          c.stats.drops.Load(),
+		Purges:         c.stats.purges.Load(),
+		Evictions:      u.Evictions,
+		Refusals:       u.Refusals,
+		Entries:        u.Entries,
+		Bytes:          u.Bytes,
+		WindowBytes:    u.WindowBytes,
+		MaxBytes:       u.MaxBytes,
+	}
+}
+
+// WriteMetrics writes the cache's metrics to w in the Prometheus text format,
+// each family with HELP and TYPE. [WriteMetrics] writes those of several caches
+// and transports.
+func (c *Cache[V]) WriteMetrics(w io.Writer) { c.metrics.group.WriteMetrics(w) }
 
 // Close ends all loads, waits up to five seconds for refreshes to return, up to
 // two for what is queued for Options.Backend to be written, and frees the
@@ -224,7 +274,7 @@ func (c *Cache[V]) Close() error {
 			c.closeOK = fmt.Errorf("cachefetch: %w", err)
 		}
 		if c.l2 != nil {
-			c.l2.close()
+			c.l2.Close()
 		}
 		c.store.Close()
 	})

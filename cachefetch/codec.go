@@ -6,9 +6,9 @@ import (
 	"reflect"
 )
 
-// A Codec turns values into bytes for a [Backend], and back. Its methods are
-// called concurrently. One that panics is treated as one that returns an
-// error: the value is not written, or what was read counts as missing.
+// A Codec turns values into bytes for a [backend.Backend], and back. Its methods are
+// called concurrently. One that panics, or ends its goroutine, is treated as one
+// that returns an error: the value is not written, or what was read counts as missing.
 //
 // The bytes are marked with the name of the codec's type. So bytes written by
 // another codec, or for another V, are not decoded; but when V itself changes

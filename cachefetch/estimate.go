@@ -1,112 +1,249 @@
 package cachefetch
 
 import (
+	"fmt"
 	"reflect"
+	"strings"
+	"sync"
+	"time"
 	"unsafe"
 )
 
-// maxWalk bounds the nodes that estimate visits, and so its time. What it saw
-// by then is all it counts.
-const maxWalk = 100_000
-
-// estimate returns about how many bytes v consists of and refers to. Memory
-// reached twice through pointers is counted once. What channels and functions
-// refer to is not counted.
-func estimate[V any](v V) int64 {
-	size := int64(unsafe.Sizeof(v))
-	switch x := any(v).(type) {
-	case string:
-		return size + int64(len(x))
-	case []byte:
-		return size + int64(cap(x))
+// newEstimate returns a function that tells about how many bytes a value
+// consists of and refers to, or an error if values of type V can hold what must
+// not be looked into. It stops counting above limit.
+//
+// A value is read while others may use it too. That is safe as long as it is
+// what values of a cache are to be: not modified. What has locks, channels,
+// atomic numbers or handles in it is made to be modified while it is in use, and
+// is never read. If it is behind an interface, which is known only when it is
+// met, it counts by the size of its type.
+//
+// What functions refer to is not counted. Memory that is reached twice is
+// counted once, except for strings. A *time.Location counts nothing: programs
+// have one for all values.
+func newEstimate[V any](limit int64) (func(V) int64, error) {
+	t := reflect.TypeFor[V]()
+	if path := liveIn(t); path != "" {
+		return nil, fmt.Errorf("must be set: %s, so its size cannot be estimated while it is in use", path)
 	}
-	w := walk{left: maxWalk}
-	return size + w.refers(reflect.ValueOf(&v).Elem())
+	refers := refersOf(t)
+	return func(v V) int64 {
+		size := int64(unsafe.Sizeof(v))
+		switch x := any(v).(type) {
+		case string:
+			return size + int64(len(x))
+		case []byte:
+			return size + int64(cap(x))
+		}
+		if !refers {
+			return size
+		}
+		w := walk{bytes: size, limit: limit}
+		w.value(reflect.ValueOf(&v).Elem())
+		w.run()
+		return w.bytes
+	}, nil
 }
 
+// A walk follows what a value refers to. It keeps what is yet to be followed in
+// a list, since a value may be a longer chain than a stack is deep. All that it
+// follows takes bytes, so that the limit bounds its time too.
 type walk struct {
-	left int
-	seen map[memory]bool
+	bytes, limit int64
+	todo         []reflect.Value // pointers, interfaces, slices and maps, not nil
+	seen         map[memory]span
 }
 
-// memory is what a pointer, slice or map refers to. The address alone is not
-// enough: a struct and its first field share it, as do a slice and its prefix.
+// memory is what a pointer or map refers to, or the end of what a slice does:
+// slices of one array that were not clipped have that in common. The address
+// alone is not enough: a struct and its first field share it.
 type memory struct {
-	at  unsafe.Pointer
+	at  uintptr
 	typ reflect.Type
-	len int
 }
 
-// refers returns the bytes that v refers to, without those of v itself.
-func (w *walk) refers(v reflect.Value) (n int64) {
-	if w.left--; w.left < 0 {
-		return 0
+// A span is the part of an array that was walked, in elements before its end.
+type span struct{ from, to int }
+
+func (w *walk) run() {
+	for len(w.todo) > 0 && w.bytes <= w.limit {
+		last := len(w.todo) - 1
+		v := w.todo[last]
+		w.todo = w.todo[:last]
+		w.follow(v)
 	}
+}
+
+// value counts what v refers to, without v itself.
+func (w *walk) value(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.String:
-		return int64(v.Len())
-	case reflect.Pointer:
-		if v.IsNil() || w.visited(memory{v.UnsafePointer(), v.Type(), 1}) {
-			return 0
+		w.bytes += int64(v.Len())
+	case reflect.Pointer, reflect.Interface, reflect.Slice, reflect.Map:
+		if !v.IsNil() {
+			w.todo = append(w.todo, v)
 		}
-		return int64(v.Type().Elem().Size()) + w.refers(v.Elem())
-	case reflect.Interface:
-		if v.IsNil() {
-			return 0
-		}
-		return int64(v.Elem().Type().Size()) + w.refers(v.Elem())
-	case reflect.Slice:
-		if v.IsNil() || w.visited(memory{v.UnsafePointer(), v.Type(), v.Len()}) {
-			return 0
-		}
-		return int64(v.Cap())*int64(v.Type().Elem().Size()) + w.elements(v)
 	case reflect.Array:
-		return w.elements(v)
+		w.elements(v)
 	case reflect.Struct:
-		for i := range v.NumField() {
-			n += w.refers(v.Field(i))
+		if v.Type() == timeType {
+			return
 		}
-		return n
+		for i := range v.NumField() {
+			w.value(v.Field(i))
+		}
+	}
+}
+
+func (w *walk) elements(v reflect.Value) {
+	if !refersOf(v.Type().Elem()) {
+		return
+	}
+	for i := 0; i < v.Len() && w.bytes <= w.limit; i++ {
+		w.value(v.Index(i))
+	}
+}
+
+func (w *walk) follow(v reflect.Value) {
+	t := v.Type()
+	switch t.Kind() {
+	case reflect.Pointer:
+		if t.Elem() != locationType && w.first(memory{v.Pointer(), t}) {
+			w.bytes += int64(t.Elem().Size())
+			w.value(v.Elem())
+		}
+	case reflect.Interface:
+		v = v.Elem()
+		w.bytes += int64(v.Type().Size())
+		if liveIn(v.Type()) == "" {
+			w.value(v)
+		} else if v.Kind() == reflect.Pointer {
+			w.bytes += int64(v.Type().Elem().Size())
+		}
+	case reflect.Slice:
+		w.slice(v)
 	case reflect.Map:
-		if v.IsNil() || w.visited(memory{v.UnsafePointer(), v.Type(), v.Len()}) {
-			return 0
+		if !w.first(memory{v.Pointer(), t}) {
+			return
 		}
 		// A slot and its control byte, at a load factor of about 3/4.
-		slot := int64(v.Type().Key().Size()+v.Type().Elem().Size()) + 1
-		n = 48 + int64(v.Len())*slot*4/3
-		for it := v.MapRange(); it.Next() && w.left > 0; {
-			n += w.refers(it.Key()) + w.refers(it.Value())
+		slot := int64(t.Key().Size()+t.Elem().Size()) + 1
+		w.bytes += 48 + int64(v.Len())*slot*4/3
+		if !refersOf(t.Key()) && !refersOf(t.Elem()) {
+			return
 		}
-		return n
+		for it := v.MapRange(); w.bytes <= w.limit && it.Next(); {
+			w.value(it.Key())
+			w.value(it.Value())
+		}
 	}
-	return 0
 }
 
-func (w *walk) elements(v reflect.Value) (n int64) {
-	if !mayRefer(v.Type().Elem().Kind()) {
-		return 0
+func (w *walk) slice(v reflect.Value) {
+	size := v.Type().Elem().Size()
+	if v.Cap() == 0 || size == 0 {
+		return
 	}
-	for i := 0; i < v.Len() && w.left > 0; i++ {
-		n += w.refers(v.Index(i))
+	end := memory{v.Pointer() + uintptr(v.Cap())*size, v.Type()}
+	part := span{v.Cap(), v.Cap() - v.Len()}
+	was, met := w.seen[end]
+	if !met {
+		was = span{0, v.Cap()}
 	}
-	return n
+	w.bytes += int64(max(part.from-was.from, 0)) * int64(size)
+	if part.from <= was.from && part.to >= was.to {
+		return
+	}
+	w.note(end, span{max(part.from, was.from), min(part.to, was.to)})
+	w.elements(v)
 }
 
-func mayRefer(k reflect.Kind) bool {
-	switch k {
-	case reflect.String, reflect.Pointer, reflect.Interface, reflect.Slice, reflect.Array, reflect.Struct, reflect.Map:
-		return true
+// first reports whether m is met for the first time.
+func (w *walk) first(m memory) bool {
+	if _, met := w.seen[m]; met {
+		return false
 	}
-	return false
+	w.note(m, span{})
+	return true
 }
 
-func (w *walk) visited(m memory) bool {
-	if w.seen[m] {
-		return true
-	}
+func (w *walk) note(m memory, s span) {
 	if w.seen == nil {
-		w.seen = make(map[memory]bool)
+		w.seen = make(map[memory]span)
 	}
-	w.seen[m] = true
+	w.seen[m] = s
+}
+
+var (
+	timeType     = reflect.TypeFor[time.Time]()
+	locationType = reflect.TypeFor[time.Location]()
+
+	refersCache sync.Map // of reflect.Type to bool
+	liveCache   sync.Map // of reflect.Type to string
+)
+
+// refersOf reports whether a value of type t can refer to memory that counts.
+func refersOf(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.String, reflect.Pointer, reflect.Interface, reflect.Slice, reflect.Map:
+		return true
+	case reflect.Array:
+		return t.Len() > 0 && refersOf(t.Elem())
+	case reflect.Struct:
+		if t == timeType {
+			return false
+		}
+		if refers, ok := refersCache.Load(t); ok {
+			return refers.(bool)
+		}
+		refers := false
+		for i := range t.NumField() {
+			refers = refers || refersOf(t.Field(i).Type)
+		}
+		refersCache.Store(t, refers)
+		return refers
+	}
 	return false
+}
+
+// liveIn returns a sentence on where values of type t have, or refer to,
+// something that is made to be modified while it is in use, or "". Of what
+// interfaces hold it knows nothing.
+func liveIn(t reflect.Type) string {
+	if path, ok := liveCache.Load(t); ok {
+		return path.(string)
+	}
+	path := findLive(t, t.String(), make(map[reflect.Type]bool))
+	liveCache.Store(t, path)
+	return path
+}
+
+func findLive(t reflect.Type, path string, seen map[reflect.Type]bool) string {
+	if seen[t] || t == timeType || t == locationType {
+		return ""
+	}
+	seen[t] = true
+	if pkg := t.PkgPath(); pkg == "sync" || strings.HasPrefix(pkg, "sync/") || strings.HasPrefix(pkg, "internal/sync") {
+		return path + " is a " + t.String()
+	}
+	switch t.Kind() {
+	case reflect.Chan, reflect.UnsafePointer, reflect.Uintptr:
+		return path + " is a " + t.String()
+	case reflect.Pointer, reflect.Slice, reflect.Array:
+		return findLive(t.Elem(), path, seen)
+	case reflect.Map:
+		if found := findLive(t.Key(), path, seen); found != "" {
+			return found
+		}
+		return findLive(t.Elem(), path, seen)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			f := t.Field(i)
+			if found := findLive(f.Type, t.String()+"."+f.Name, seen); found != "" {
+				return found
+			}
+		}
+	}
+	return ""
 }

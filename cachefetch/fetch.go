@@ -38,7 +38,7 @@ func (c *Cache[V]) fetch(ctx context.Context, l lookup[V], now engine.Instant, l
 	}
 	r, crash := c.wait(ctx, l, always(load), c.call())
 	if crash != nil {
-		crash.Raise()
+		crash.raise()
 	}
 	return c.answered(ctx, l, now, r)
 }
@@ -65,7 +65,7 @@ func (c *Cache[V]) serve(l lookup[V], now engine.Instant) (served, refresh bool)
 // stored makes a result of a stored value. err is why there is no newer one.
 func (c *Cache[V]) stored(e *entry[V], now engine.Instant, err error) Result[V] {
 	it := &e.Value
-	r := Result[V]{Value: it.value, Source: Fresh, Age: now.Sub(e.Times.Stored), Err: err}
+	r := Result[V]{Value: it.value, Source: Fresh, Age: age(now, e.Times.Stored), Err: err}
 	if err != nil || e.State(now) != engine.Fresh {
 		r.Source = Stale
 	}
@@ -80,12 +80,16 @@ func (c *Cache[V]) stored(e *entry[V], now engine.Instant, err error) Result[V] 
 func (c *Cache[V]) answered(ctx context.Context, l lookup[V], began engine.Instant, r Result[V]) (Result[V], error) {
 	c.stats.answer(r.Source, l.hash)
 	if f := c.watch.Fetched; f != nil {
-		f(ctx, FetchInfo{Key: l.key, Source: r.Source, Age: r.Age, Wait: c.store.Now().Sub(began), Err: r.Err})
+		f(ctx, infoOf(l, r, c.store.Now().Sub(began)))
 	}
 	if r.Source == None {
 		return r, r.Err
 	}
 	return r, nil
+}
+
+func infoOf[V any](l lookup[V], r Result[V], wait time.Duration) FetchInfo {
+	return FetchInfo{Key: l.key, Source: r.Source, Age: r.Age, Wait: wait, Err: r.Err}
 }
 
 // A call is when a caller came.
@@ -97,90 +101,146 @@ type call struct {
 func (c *Cache[V]) call() call { return call{c.store.Newest(), c.store.Now()} }
 
 // wait joins or begins the load of a key, for a call that came before, and
-// waits for it. A crash is to be raised by the caller: it began the load.
-func (c *Cache[V]) wait(ctx context.Context, l lookup[V], load loadOf[V], called call) (Result[V], *engine.Crash) {
+// waits for it. A panic is to be raised by the caller: it began the load.
+func (c *Cache[V]) wait(ctx context.Context, l lookup[V], load loadOf[V], called call) (Result[V], *PanicError) {
 	for {
-		t, err := c.join(ctx, l, load)
+		s, err := c.join(ctx, l, load)
 		if err != nil {
 			return Result[V]{Err: err}, nil
 		}
 		// A load that began after the call is always good enough, so there is
 		// no third round.
-		if r, crash, ok := c.await(ctx, t, l, called); ok {
+		if r, crash, ok := c.await(ctx, s, l, called); ok {
 			return r, crash
 		}
 	}
 }
 
-// join joins or begins the load of a key.
-func (c *Cache[V]) join(ctx context.Context, l lookup[V], of loadOf[V]) (*ticket[V], error) {
-	if isLoading(ctx, c, l.key) {
-		return nil, fmt.Errorf("%w: %q", ErrNested, l.key)
+// A share is a caller's part in the load of a key.
+type share[V any] struct {
+	*ticket[V]
+	inner *work // that the caller belongs to, and that now waits for the load; or nil
+}
+
+func (s share[V]) leave() {
+	s.inner.leave(s.State.work)
+	s.Leave()
+}
+
+// join joins or begins the load of a key, unless its context has ended, the
+// load is known to fail, or it would wait for the caller.
+func (c *Cache[V]) join(ctx context.Context, l lookup[V], of loadOf[V]) (share[V], error) {
+	if err := ctx.Err(); err != nil {
+		return share[V]{}, err
+	}
+	inner, itself := workOf(ctx, c, l.key)
+	if itself {
+		return share[V]{}, fmt.Errorf("%w: key %q", ErrNested, l.key)
+	}
+	if err := c.failed(l.key); err != nil {
+		return share[V]{}, err
 	}
 	load, done := of(l.key)
-	t, err := c.flights.Join(ctx, l.hash, l.key, c.start(l, load, done))
+	t, err := c.flights.Join(ctx, l.hash, l.key, c.start(l, load, inner, done))
 	if err != nil {
 		done()
-		return nil, ErrClosed
+		return share[V]{}, ErrClosed
 	}
 	if !t.Leader {
 		done()
 		c.stats.coalesced.Add(1)
+		if !inner.await(t.State.work) {
+			t.Leave()
+			return share[V]{}, fmt.Errorf("%w: key %q", ErrNested, l.key)
+		}
 	}
-	return t, nil
+	return share[V]{t, inner}, nil
 }
 
-// await waits for the load that t is a share in, and gives t back. It returns
+// failed returns the error that the load of a key has just ended with.
+func (c *Cache[V]) failed(key string) error {
+	f := c.failures.of(key, c.store.Now())
+	if f.err != nil && c.store.Superseded(f.gen, c.store.Newest(), &item[V]{key: key}, nil) {
+		return nil // purged: who asks again wants another answer
+	}
+	return f.err
+}
+
+// await waits for the load that s is a share in, and gives s back. It returns
 // false if what came was purged after the load had begun and before the call:
 // then the caller must ask again. Tags are known no sooner than that.
-func (c *Cache[V]) await(ctx context.Context, t *ticket[V], l lookup[V], called call) (r Result[V], crash *engine.Crash, ok bool) {
-	defer t.Leave()
-	err := t.Wait(ctx, c.limit(t.Leader, l.old, called.at))
+func (c *Cache[V]) await(ctx context.Context, s share[V], l lookup[V], called call) (r Result[V], crash *PanicError, ok bool) {
+	defer s.leave()
+	err := s.Wait(ctx, c.limit(s.Leader, l.old, called.at))
+	if errors.Is(err, engine.ErrWaitTimeout) && c.usable(l) == nil {
+		// The old value that was to be returned after SoftTimeout is gone.
+		if rest := c.limit(s.Leader, nil, called.at); rest != 1 {
+			err = s.Wait(ctx, rest)
+		}
+	}
 	now := c.store.Now()
 	if err == nil {
-		a := t.State
-		switch crash := t.Crash(); {
-		case crash != nil && t.Leader:
-			return Result[V]{}, crash, true
+		a := &s.State.reply
+		switch crash := s.Crash(); {
 		case crash != nil:
-			err = &PanicError{Key: l.key, Value: crash.Value, Stack: crash.Stack}
-		case !t.Leader && c.store.Superseded(t.Gen, called.gen, &item[V]{key: l.key}, a.tags):
-			t.Disown()
+			p := panicError(l.key, crash)
+			if s.Leader {
+				return Result[V]{Err: p}, p, true
+			}
+			err = p
+		case !s.Leader && c.store.Superseded(s.Gen, called.gen, &item[V]{key: l.key}, a.tags):
+			s.Disown()
 			return Result[V]{}, nil, false
 		case a.found != nil:
 			return c.stored(a.found, now, nil), nil, true
 		case a.err == nil:
-			return Result[V]{Value: a.value, Source: source(t.Leader), Age: now.Sub(a.at)}, nil, true
+			return Result[V]{Value: a.value, Source: source(s.Leader), Age: age(now, a.at)}, nil, true
 		case errors.Is(a.err, ErrNotFound):
 			return Result[V]{Err: a.err}, nil, true
 		default:
-			if err = a.err; a.stale != nil {
-				l.old = a.stale
-			}
+			err = a.err
 		}
 	} else {
 		err = c.waitError(ctx, l.key, err)
 	}
-	if l.old != nil && ctx.Err() == nil && l.old.Usable(now) {
-		return c.stored(l.old, now, err), nil, true
+	if ctx.Err() == nil {
+		if e := c.usable(l); e != nil {
+			return c.stored(e, now, err), nil, true
+		}
 	}
 	return Result[V]{Err: err}, nil, true
 }
 
+// usable returns what is stored under a key now, if it may be returned in place
+// of what could not be had. What was stored when the caller came may have been
+// purged since.
+func (c *Cache[V]) usable(l lookup[V]) *entry[V] {
+	if e := c.store.Peek(l.hash, l.key); e != nil && e.Usable(c.store.Now()) {
+		return e
+	}
+	return nil
+}
+
 // limit returns how long a caller that came at some instant waits for a load
-// yet, or 0 if that is up to the load.
+// yet, 1 if not any more, or 0 if that is up to the load.
 func (c *Cache[V]) limit(leader bool, old *entry[V], called engine.Instant) time.Duration {
 	var limit time.Duration
 	if !leader {
 		limit = c.opts.WaitTimeout
 	}
-	if soft := c.opts.SoftTimeout; old != nil && soft > 0 && (limit == 0 || soft < limit) && old.Usable(called.Add(soft)) {
-		limit = soft
+	if c.soft(old, called) && (limit == 0 || c.opts.SoftTimeout < limit) {
+		limit = c.opts.SoftTimeout
 	}
 	if limit == 0 {
 		return 0
 	}
 	return max(limit-c.store.Now().Sub(called), 1)
+}
+
+// soft reports whether a caller that came at some instant waits no longer than
+// SoftTimeout, since it can then have an old value, which may be nil.
+func (c *Cache[V]) soft(old *entry[V], called engine.Instant) bool {
+	return c.opts.SoftTimeout > 0 && old != nil && old.Usable(called.Add(c.opts.SoftTimeout))
 }
 
 func source(leader bool) Source {

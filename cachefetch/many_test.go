@@ -127,7 +127,10 @@ func TestFetchManyErrors(t *testing.T) {
 				t.Errorf("%d: %+v, want %+v", i, got, want)
 			}
 		}
-		var l loader // that there is none is remembered; the other error is not
+		var l loader // that there is none is remembered longer than another error
+		wantFetch(t, c, "none", l.returns("v", nil, 0), "", ErrNotFound)
+		wantFetch(t, c, "bad", l.returns("v", nil, 0), "", bad)
+		time.Sleep(defaultFailureTTL)
 		wantFetch(t, c, "none", l.returns("v", nil, 0), "", ErrNotFound)
 		wantFetch(t, c, "bad", l.returns("v", nil, 0), "v", nil)
 		results, err = c.FetchMany(t.Context(), []string{"x", "y"}, func(context.Context, []string) (map[string]string, error) {
@@ -181,8 +184,10 @@ func TestFetchManyPanic(t *testing.T) {
 	bubble(t, Options[string]{}, func(t *testing.T, c *Cache[string]) {
 		wait := together(1, func(int) {
 			defer func() {
-				if v := recover(); v != "boom" {
-					t.Errorf("recovered %v", v)
+				var p *PanicError
+				err, _ := recover().(error)
+				if !errors.As(err, &p) || p.Value != "boom" || !strings.Contains(err.Error(), "TestFetchManyPanic") {
+					t.Errorf("recovered %v", err)
 				}
 			}()
 			c.FetchMany(t.Context(), []string{"a", "b"}, func(context.Context, []string) (map[string]string, error) {
@@ -261,6 +266,30 @@ func TestFetchManyTimeouts(t *testing.T) {
 		}
 		if d := time.Since(begin); d != 10*time.Second {
 			t.Errorf("took %v", d)
+		}
+	})
+}
+
+// slowErr is a context that takes a while to say that it goes on.
+type slowErr struct{ context.Context }
+
+func (c slowErr) Err() error {
+	time.Sleep(time.Millisecond)
+	return c.Context.Err()
+}
+
+// A call that ends since the load that made it ran out of time ends all of its
+// loads that way, those too that began a little later.
+func TestLoadsOfOneCallTimeOutTogether(t *testing.T) {
+	bubble(t, Options[string]{LoadTimeout: time.Second, BatchSize: 10}, func(t *testing.T, c *Cache[string]) {
+		results, _ := c.FetchMany(slowErr{t.Context()}, numbered(10), func(ctx context.Context, keys []string) (map[string]string, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		for i, r := range results {
+			if !errors.Is(r.Err, ErrLoadTimeout) {
+				t.Errorf("%d: %+v", i, r)
+			}
 		}
 	})
 }

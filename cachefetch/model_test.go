@@ -26,7 +26,7 @@ const (
 
 var modelOptions = Options[string]{
 	MaxBytes: 1 << 20, TTL: modelTTL, StaleWhileRevalidate: modelSWR, StaleIfError: modelSIE,
-	NegativeTTL: modelNegative, RefreshBackoff: 1, BatchSize: 2,
+	NegativeTTL: modelNegative, RefreshBackoff: 1, FailureTTL: 1, BatchSize: 2,
 }
 
 type modelEntry struct {

@@ -2,20 +2,27 @@ package cachefetch
 
 import (
 	"context"
+	"fmt"
 	"time"
+
+	"github.com/freshet-go/freshet/internal/guard"
 )
 
 // An Observer is a set of functions to call as a cache works, for traces and
 // logs. Any of them may be nil; those cost nothing. They are called
-// concurrently, on the goroutines that do the work, which wait for them.
+// concurrently, and the fetches and loads that they are told of wait for them.
+// Fetched and RefreshSkipped panic in the call that they are told of. LoadBegins
+// and LoadEnds are part of the load: if they panic, it does.
 type Observer struct {
 	// Fetched is called for each key that a fetch has answered, with the
-	// context of the call. It makes a hit allocate.
+	// context of the call. It makes a hit allocate. FetchMany calls it for one
+	// key after the other, when it has all of them, on another goroutine than
+	// its caller's: there runtime.Goexit ends only that.
 	Fetched func(ctx context.Context, info FetchInfo)
 
 	// LoadBegins is called before a load, and LoadEnds after it, with the
 	// context of the load: it has the values of that of the call that began
-	// it. A load that panics ends with a nil error.
+	// it. A load that panics ends with a [*PanicError].
 	LoadBegins func(ctx context.Context, key string)
 	LoadEnds   func(ctx context.Context, key string, took time.Duration, err error)
 
@@ -42,6 +49,29 @@ func (o *Observer) loadBegins(ctx context.Context, key string) {
 func (o *Observer) loadEnds(ctx context.Context, key string, took time.Duration, err error) {
 	if o.LoadEnds != nil {
 		o.LoadEnds(ctx, key, took, err)
+	}
+}
+
+// fetched calls Fetched for several keys, for all of them whatever it does, and
+// panics if it has.
+func (o *Observer) fetched(ctx context.Context, infos []FetchInfo) {
+	if o.Fetched == nil {
+		return
+	}
+	var panicked *guard.Crash
+	for told := 0; told < len(infos); {
+		crash := guard.Run(func() {
+			for told < len(infos) {
+				told++
+				o.Fetched(ctx, infos[told-1])
+			}
+		})
+		if crash != nil && crash.Value != nil {
+			panicked = crash
+		}
+	}
+	if panicked != nil {
+		panic(raised{fmt.Errorf("cachefetch: Observer.Fetched: %w", panicked), panicked.Stack})
 	}
 }
 

@@ -7,9 +7,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/freshet-go/freshet/cachefetch/backend/backendtest"
 
 	"github.com/VictoriaMetrics/metrics"
 )
@@ -166,4 +169,58 @@ func TestCacheMetrics(t *testing.T) {
 	if err := again.Close(); err != nil || errors.Is(err, ErrClosed) {
 		t.Error(err)
 	}
+}
+
+// Cost is asked once for a value, and with no lock held: one that takes long,
+// or deletes, holds up nobody else.
+func TestCostIsAskedOnce(t *testing.T) {
+	bubble(t, Options[string]{}, func(t *testing.T, _ *Cache[string]) {
+		var asked atomic.Int64
+		var c *Cache[string]
+		c = newTest(t, Options[string]{Backend: new(backendtest.Memory), Cost: func(v string) int64 {
+			if asked.Add(1); v == "slow" {
+				time.Sleep(5 * time.Second)
+				if err := c.Delete(t.Context(), "slow"); err != nil {
+					t.Error(err)
+				}
+			}
+			return 1
+		}})
+		var l loader
+		wait := together(1, func(int) { wantFetch(t, c, "slow", l.returns("slow", nil, 0), "slow", nil) })
+		synctest.Wait()
+		begin := time.Now()
+		if err := c.Delete(t.Context(), "slow"); err != nil {
+			t.Error(err)
+		}
+		for i := range 100 {
+			wantFetch(t, c, fmt.Sprint(i), l.returns("v", nil, 0), "v", nil)
+		}
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("others were held up for %v", took)
+		}
+		wait()
+		set(t, c, "set", "v")
+		if n := asked.Load(); n != 102 {
+			t.Errorf("asked %d times for 102 values", n)
+		}
+	})
+}
+
+// A refresh that a load causes is not nested in it: nobody waits for it.
+func TestRefreshCausedByALoad(t *testing.T) {
+	bubble(t, Options[string]{TTL: time.Second, StaleWhileRevalidate: time.Hour}, func(t *testing.T, c *Cache[string]) {
+		set(t, c, "menu", "old")
+		time.Sleep(2 * time.Second)
+		var l loader
+		wantFetch(t, c, "user", func(ctx context.Context) (string, error) {
+			v, err := c.Fetch(ctx, "menu", func(ctx context.Context) (string, error) {
+				return c.Fetch(ctx, "user", l.returns("of another load", nil, 0))
+			})
+			time.Sleep(time.Second)
+			return v + " for the user", err
+		}, "old for the user", nil)
+		synctest.Wait()
+		wantGet(t, c, "menu", "old for the user") // what the refresh waited for
+	})
 }

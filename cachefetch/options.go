@@ -1,18 +1,22 @@
 package cachefetch
 
 import (
-	"errors"
+	"cmp"
 	"fmt"
+	"log/slog"
 	"time"
 
+	"github.com/freshet-go/freshet/cachefetch/backend"
 	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/option"
 )
 
-// Options configures a [Cache]. Only MaxBytes has to be set.
+// Options configures a [Cache]. The zero value works for all types of values
+// that Cost can be left out for.
 type Options[V any] struct {
 	// MaxBytes bounds the bytes of all values held, with their keys and
-	// bookkeeping, also while writes are in flight. At least 1024. One value
-	// may take up to an eighth of it (up to 8 KiB in caches of less than
+	// bookkeeping, also while writes are in flight. Zero means 64 MiB; else at
+	// least 1024. One value may take up to an eighth of it (up to 8 KiB in caches of less than
 	// 64 KiB). The garbage collector's own overhead comes on top of it: see
 	// LimitMemory.
 	MaxBytes int64
@@ -25,9 +29,15 @@ type Options[V any] struct {
 	LimitMemory bool
 
 	// Cost returns the bytes of memory that a value refers to or consists of,
-	// without its key. It is called once per stored value, concurrently, and
-	// must not modify it. Nil means an estimate made by walking the value
-	// with reflection, which takes some microseconds for a small struct.
+	// without its key. It is called once for each value that is to be stored,
+	// concurrently, and must not modify it. A panic in it is one of the load,
+	// or of Set. Nil means an estimate, made by walking the value with
+	// reflection, which takes some microseconds for a small struct, and the
+	// longer the more the value refers to. It must be set, else New returns an
+	// error, if values can have locks, channels, atomic numbers or handles in
+	// them: such things change while they are in use, and cannot be walked
+	// safely. The estimate does not look into one that it meets behind an
+	// interface, and counts the size of its type alone.
 	Cost func(V) int64
 
 	// TTL is how long a value is fresh. Zero means one minute.
@@ -48,9 +58,17 @@ type Options[V any] struct {
 	StaleIfError time.Duration
 
 	// NegativeTTL is how long ErrNotFound (or an error that wraps it) is
-	// remembered as the answer for a key. Zero means it is not. Other errors
-	// are never stored.
+	// remembered as the answer for a key. Zero means it is not.
 	NegativeTTL time.Duration
+
+	// FailureTTL is how long any other error of a load is remembered, of the
+	// last 1024 keys whose loads failed, if there is no old value to return in
+	// its place. Until then a fetch of the key returns it, and no load is
+	// begun. Set, Delete and purges of all or of a prefix make it be
+	// forgotten. Panics and timeouts are not remembered. Zero means a tenth of
+	// a second, so that nothing is asked of a failing upstream more than ten
+	// times a second for one key; a nanosecond, practically never.
+	FailureTTL time.Duration
 
 	// EarlyRefresh makes hits refresh a value behind before its TTL ends, each
 	// by chance: the more likely, the nearer the end, the longer the value
@@ -96,6 +114,10 @@ type Options[V any] struct {
 	// "default", and that only Cache.WriteMetrics writes them.
 	Name string
 
+	// Logger gets what no caller can be told: a panic of a refresh, or of a
+	// load that everyone has stopped waiting for. Nil means slog.Default().
+	Logger *slog.Logger
+
 	// Observer has functions to be called as the cache works. Nil means none.
 	// It is copied by New.
 	Observer *Observer
@@ -103,9 +125,10 @@ type Options[V any] struct {
 	// Backend is a second level behind this cache, in general shared with
 	// other processes. A load asks it first; what was loaded or set is written
 	// to it behind. It never costs an error, and a load no more than two times
-	// BackendTimeout, or LeaseWait and a little where another process loads
-	// the same key. Nil means none.
-	Backend Backend
+	// BackendTimeout, or twice that while very many reads are under way, or
+	// LeaseWait and a little where another process loads the same key. Nil
+	// means none.
+	Backend backend.Backend
 
 	// Codec turns values into bytes for Backend. Nil means a BytesCodec if V
 	// is []byte, a StringCodec if it is string, else a JSONCodec.
@@ -123,14 +146,17 @@ type Options[V any] struct {
 	BackendTTL time.Duration
 
 	// BackendTimeout is how long one call of Backend may take. Zero means 50
-	// milliseconds. After five calls in a row that failed or took longer,
-	// Backend is left alone for a second, then longer, up to 30 seconds.
+	// milliseconds. After five reads in a row that failed or took longer, no
+	// more are made for a second, then longer, up to 30 seconds. The same goes
+	// for writes.
 	BackendTimeout time.Duration
 
 	// BackendQueue and BackendQueueBytes bound the changes that are yet to be
 	// made in Backend, in number and in bytes as counted by Cost. What finds
-	// no room is not written, and nothing older is read in its place; for the
-	// removal of what is older there is as much room again. Zero means 4096, and a sixteenth of MaxBytes, or 64 KiB if that is more. The
+	// no room is not written, and nothing older is read in its place. For
+	// removals and purges there is as much room again; what finds none of that
+	// becomes a purge of everything in Backend and in other processes. Zero
+	// means 4096, and a sixteenth of MaxBytes, or 64 KiB if that is more. The
 	// bytes come on top of MaxBytes, as far as the values are not held anyway.
 	BackendQueue      int
 	BackendQueueBytes int64
@@ -142,7 +168,9 @@ type Options[V any] struct {
 }
 
 const (
+	defaultMaxBytes       = 64 << 20
 	defaultTTL            = time.Minute
+	defaultFailureTTL     = 100 * time.Millisecond
 	defaultLoadTimeout    = 30 * time.Second
 	defaultRefreshWorkers = 16
 	defaultRefreshBackoff = time.Second
@@ -150,65 +178,55 @@ const (
 	maxBackoffFactor      = 32
 )
 
+// An OptionError says what is wrong with one field of some options. New and
+// Validate return all of them joined; errors.As finds the first.
+type OptionError = option.Error
+
+// Validate returns the error that [New] would return, nil if there is none but
+// that the Name is taken.
+func (o Options[V]) Validate() error {
+	_, err := o.check()
+	return err
+}
+
 // check returns o with its zero values replaced, or an error that names every
 // field no cache can be made with, and its value.
 func (o Options[V]) check() (Options[V], error) {
-	var errs []error
-	bad := func(field string, value any, why string) {
-		errs = append(errs, fmt.Errorf("cachefetch: Options.%s: %v: %s", field, value, why))
-	}
-	if o.MaxBytes < engine.MinBytes {
-		bad("MaxBytes", o.MaxBytes, fmt.Sprintf("must be at least %d bytes", engine.MinBytes))
+	bad := option.Of("cachefetch: Options")
+	if o.MaxBytes = cmp.Or(o.MaxBytes, defaultMaxBytes); o.MaxBytes < engine.MinBytes {
+		bad.Add("MaxBytes", o.MaxBytes, fmt.Sprintf("must be at least %d bytes", engine.MinBytes))
 	}
 	if !(o.Jitter >= 0 && o.Jitter <= 1) { // refuses NaN too
-		bad("Jitter", o.Jitter, "must be between 0 and 1")
+		bad.Add("Jitter", o.Jitter, "must be between 0 and 1")
 	}
 	if !(o.EarlyRefresh >= 0 && o.EarlyRefresh <= maxEarlyRefresh) {
-		bad("EarlyRefresh", o.EarlyRefresh, fmt.Sprintf("must be between 0 and %d", maxEarlyRefresh))
+		bad.Add("EarlyRefresh", o.EarlyRefresh, fmt.Sprintf("must be between 0 and %d", maxEarlyRefresh))
 	}
-	for _, d := range []struct {
-		field string
-		value *time.Duration
-		zero  time.Duration
-	}{
-		{"TTL", &o.TTL, defaultTTL},
-		{"StaleWhileRevalidate", &o.StaleWhileRevalidate, 0},
-		{"StaleIfError", &o.StaleIfError, 0},
-		{"NegativeTTL", &o.NegativeTTL, 0},
-		{"SoftTimeout", &o.SoftTimeout, 0},
-		{"LoadTimeout", &o.LoadTimeout, defaultLoadTimeout},
-		{"WaitTimeout", &o.WaitTimeout, 0},
-		{"RefreshBackoff", &o.RefreshBackoff, defaultRefreshBackoff},
-	} {
-		if *d.value < 0 {
-			bad(d.field, *d.value, "must not be negative")
-		} else if *d.value == 0 {
-			*d.value = d.zero
-		}
-	}
+	option.Default(bad, "TTL", &o.TTL, defaultTTL)
+	option.NotNegative(bad, "StaleWhileRevalidate", o.StaleWhileRevalidate)
+	option.NotNegative(bad, "StaleIfError", o.StaleIfError)
+	option.NotNegative(bad, "NegativeTTL", o.NegativeTTL)
+	option.Default(bad, "FailureTTL", &o.FailureTTL, defaultFailureTTL)
+	option.NotNegative(bad, "SoftTimeout", o.SoftTimeout)
+	option.Default(bad, "LoadTimeout", &o.LoadTimeout, defaultLoadTimeout)
+	option.NotNegative(bad, "WaitTimeout", o.WaitTimeout)
+	option.Default(bad, "RefreshBackoff", &o.RefreshBackoff, defaultRefreshBackoff)
+	option.Default(bad, "RefreshWorkers", &o.RefreshWorkers, defaultRefreshWorkers)
+	option.Default(bad, "BatchSize", &o.BatchSize, defaultBatchSize)
 	if o.SoftTimeout > 0 && o.StaleIfError == 0 {
-		bad("SoftTimeout", o.SoftTimeout, "has no effect without StaleIfError: there is no old value to return")
+		bad.Add("SoftTimeout", o.SoftTimeout, "has no effect without {StaleIfError}: there is no old value to return", "StaleIfError")
 	}
 	if o.SoftTimeout > o.LoadTimeout {
-		bad("SoftTimeout", o.SoftTimeout, fmt.Sprintf("must not exceed LoadTimeout, %v", o.LoadTimeout))
-	}
-	for _, n := range []struct {
-		field string
-		value *int
-		zero  int
-	}{
-		{"RefreshWorkers", &o.RefreshWorkers, defaultRefreshWorkers},
-		{"BatchSize", &o.BatchSize, defaultBatchSize},
-	} {
-		if *n.value < 0 {
-			bad(n.field, *n.value, "must not be negative")
-		} else if *n.value == 0 {
-			*n.value = n.zero
-		}
+		bad.Add("SoftTimeout", o.SoftTimeout, fmt.Sprintf("must not exceed {LoadTimeout}, %v", o.LoadTimeout), "LoadTimeout")
 	}
 	if o.Cost == nil {
-		o.Cost = estimate[V]
+		var err error
+		// No entry may take more than that: see engine.New.
+		if o.Cost, err = newEstimate[V](max(o.MaxBytes/4, min(o.MaxBytes, 64<<10))); err != nil {
+			bad.Add("Cost", nil, err.Error())
+		}
 	}
+	o.Logger = cmp.Or(o.Logger, slog.Default())
 	o.checkBackend(bad)
-	return o, errors.Join(errs...)
+	return o, bad.Err()
 }

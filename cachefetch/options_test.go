@@ -1,9 +1,11 @@
 package cachefetch
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -14,7 +16,7 @@ func TestOptionsErrorsNameFieldAndValue(t *testing.T) {
 		field, value string
 		o            Options[string]
 	}{
-		{"MaxBytes", "0", Options[string]{}},
+		{"MaxBytes", "-1", Options[string]{MaxBytes: -1}},
 		{"MaxBytes", "1023", Options[string]{MaxBytes: 1023}},
 		{"Jitter", "1.5", Options[string]{Jitter: 1.5}},
 		{"Jitter", "-0.1", Options[string]{Jitter: -0.1}},
@@ -22,6 +24,8 @@ func TestOptionsErrorsNameFieldAndValue(t *testing.T) {
 		{"TTL", "-1s", Options[string]{TTL: -time.Second}},
 		{"StaleWhileRevalidate", "-1s", Options[string]{StaleWhileRevalidate: -time.Second}},
 		{"StaleIfError", "-1s", Options[string]{StaleIfError: -time.Second}},
+		{"FailureTTL", "-1s", Options[string]{FailureTTL: -time.Second}},
+		{"BatchSize", "-1", Options[string]{BatchSize: -1}},
 		{"NegativeTTL", "-1s", Options[string]{NegativeTTL: -time.Second}},
 		{"SoftTimeout", "-1s", Options[string]{SoftTimeout: -time.Second}},
 		{"SoftTimeout", "1s", Options[string]{SoftTimeout: time.Second}},
@@ -36,58 +40,44 @@ func TestOptionsErrorsNameFieldAndValue(t *testing.T) {
 				tt.o.MaxBytes = 1 << 20
 			}
 			_, err := New(tt.o)
+			if told := tt.o.Validate(); fmt.Sprint(told) != fmt.Sprint(err) {
+				t.Errorf("Validate tells %v", told)
+			}
 			if want := fmt.Sprintf("cachefetch: Options.%s: %s: ", tt.field, tt.value); err == nil || !strings.HasPrefix(err.Error(), want) {
 				t.Errorf("got %v, want %q...", err, want)
 			}
 		})
 	}
-	if _, err := New(Options[string]{TTL: -1, Jitter: 2}); strings.Count(fmt.Sprint(err), "Options.") != 3 {
+	if _, err := New(Options[string]{MaxBytes: 1, TTL: -1, Jitter: 2}); strings.Count(fmt.Sprint(err), "Options.") != 3 {
 		t.Errorf("three bad fields, got %v", err)
 	}
 }
 
-// Aliases at one address are not taken for each other.
-func TestEstimateSeesThroughAliases(t *testing.T) {
-	type cursor struct {
-		First *string
-		All   []string
+func TestOptionsZeroValueWorks(t *testing.T) {
+	c := newTest(t, Options[string]{})
+	o := Options[string]{}
+	if err := o.Validate(); err != nil {
+		t.Error(err)
 	}
-	all := []string{"a", strings.Repeat("x", 1000)}
-	if got := estimate(cursor{&all[0], all}); got < 1000 {
-		t.Errorf("%d bytes, of which one string has 1000", got)
+	if c, err := New(o); err != nil {
+		t.Error(err)
+	} else if got := c.Stats().MaxBytes; got != 64<<20 {
+		t.Errorf("MaxBytes %d, want 64 MiB", got)
+	} else if err := c.Close(); err != nil {
+		t.Error(err)
 	}
-	if got := estimate([][]string{all[:1], all}); got < 1000 {
-		t.Errorf("%d bytes behind a prefix, want 1000", got)
-	}
-	type node struct{ Next *node }
-	ring := &node{}
-	ring.Next = ring
-	if got := estimate(ring); got > 100 {
-		t.Errorf("a ring of one node: %d bytes", got)
-	}
+	set(t, c, "key", "v")
+	wantGet(t, c, "key", "v")
 }
 
-func FuzzEstimate(f *testing.F) {
-	f.Add("text", []byte{1, 2}, 3)
-	f.Fuzz(func(t *testing.T, s string, b []byte, depth int) {
-		var v any = s
-		for i := range max(0, min(depth, 50)) {
-			switch i % 4 {
-			case 0:
-				v = map[string]any{s: v, "": nil}
-			case 1:
-				v = []any{v, b, nil}
-			case 2:
-				inner := v
-				v = &inner
-			case 3:
-				v = struct{ a any }{v}
-			}
-		}
-		if got := estimate(v); got < int64(len(s)) {
-			t.Errorf("%d bytes, a string within has %d", got, len(s))
-		}
-	})
+// Who reads options from elsewhere finds the field, and what it is compared
+// with, without looking into a text.
+func TestOptionErrorIsAValue(t *testing.T) {
+	var e *OptionError
+	err := Options[string]{StaleIfError: 1, SoftTimeout: time.Minute}.Validate()
+	if !errors.As(err, &e) || e.Field != "SoftTimeout" || e.Value != time.Minute || !slices.Equal(e.Refers, []string{"LoadTimeout"}) {
+		t.Errorf("%+v", e)
+	}
 }
 
 // FuzzCacheModel compares with a plain map. Nothing has to make room.

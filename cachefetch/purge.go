@@ -2,19 +2,24 @@ package cachefetch
 
 import (
 	"context"
+	"fmt"
 	"hash/maphash"
+
+	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/level2"
 )
 
-// A Mode says what a purge does to the values it names.
-type Mode uint8
+// A Mode says what becomes of what is purged: package middleware has the same.
+type Mode = engine.Mode
 
 const (
-	// Hard removes them.
-	Hard Mode = iota
-	// Soft makes them stale: their stale windows begin with the purge, so
-	// that they can still be returned while new ones are loaded. Where there
-	// are no stale windows, it does what Hard does.
-	Soft
+	// Hard removes it.
+	Hard = engine.Hard
+
+	// Soft makes it stale: its stale windows begin with the purge, so that it
+	// can still be returned while a new value is loaded. Without stale windows,
+	// it does what Hard does.
+	Soft = engine.Soft
 )
 
 // Delete removes the value of key. Once it has returned, nothing is returned
@@ -37,14 +42,15 @@ func (c *Cache[V]) remove(ctx context.Context, key string, do func(hash uint64))
 	}
 	hash := maphash.String(c.seed, key)
 	var behind <-chan struct{}
-	if c.l2 != nil { // first: who looks there from now on must not find it
-		behind = c.l2.remove(key, c.clock.next(), claim{}, true)
-	}
-	c.flights.Doom(hash, key) // before: what it has published is still there
-	do(hash)
-	c.flights.Doom(hash, key) // begun meanwhile, it would outlive this call
+	c.flights.DoomThen(hash, key, func() {
+		if c.l2 != nil {
+			behind = c.l2.Remove(key, c.clock.Next(), level2.Claim{}, true)
+		}
+		do(hash)
+		c.failures.forget(key)
+	})
 	if c.l2 != nil {
-		c.l2.wait(ctx, behind)
+		c.l2.Wait(ctx, behind)
 	}
 	return nil
 }
@@ -52,36 +58,40 @@ func (c *Cache[V]) remove(ctx context.Context, key string, do func(hash uint64))
 // PurgeTag purges all values with the tag. It promises what Delete does for
 // each of them, those that are being loaded included, and takes the same short
 // time however many there are. What a load brings that was begun before a soft
-// purge is stored as stale. Its only error is [ErrClosed].
+// purge is stored as stale. Its errors are [ErrClosed], and one for a mode that is neither
+// Hard nor Soft.
 //
 // With Options.Backend, other processes are told, and what is there is purged
 // as well. PurgeTag waits for that no longer than Options.BackendTimeout or
 // until ctx ends.
 func (c *Cache[V]) PurgeTag(ctx context.Context, tag string, mode Mode) error {
-	return c.purge(ctx, purgeTag, tag, mode)
+	return c.purge(ctx, level2.PurgeTag, tag, mode)
 }
 
 // PurgePrefix is PurgeTag for all values whose keys begin with prefix.
 func (c *Cache[V]) PurgePrefix(ctx context.Context, prefix string, mode Mode) error {
-	return c.purge(ctx, purgePrefix, prefix, mode)
+	return c.purge(ctx, level2.PurgePrefix, prefix, mode)
 }
 
 // Flush is PurgeTag for all values. Their bytes are given back little by
 // little, as others are stored.
 func (c *Cache[V]) Flush(ctx context.Context, mode Mode) error {
-	return c.purge(ctx, purgeFlush, "", mode)
+	return c.purge(ctx, level2.PurgeFlush, "", mode)
 }
 
-func (c *Cache[V]) purge(ctx context.Context, kind purgeKind, name string, mode Mode) error {
+func (c *Cache[V]) purge(ctx context.Context, kind level2.Kind, name string, mode Mode) error {
 	if c.closed.Load() {
 		return ErrClosed
 	}
+	if !mode.Valid() {
+		return fmt.Errorf("cachefetch: mode %d of a purge: must be Hard or Soft", mode)
+	}
 	c.stats.purges.Add(1)
-	p := purge{kind: kind, name: name, soft: mode == Soft}
-	c.applyPurge(p, 0)
+	p := level2.Purge{Kind: kind, Name: name, Soft: mode == Soft}
+	c.applyPurge(p, level2.Stamp{})
 	if c.l2 != nil {
-		p.stamp = c.clock.next()
-		c.l2.wait(ctx, c.l2.purge(p)...)
+		p.Stamp = c.clock.Next()
+		c.l2.Wait(ctx, c.l2.Purge(p)...)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -243,6 +244,37 @@ func TestPurgeBeforeFetchMany(t *testing.T) {
 		}
 		wantMany(t, c, "a b", b.load, "A:loaded B:loaded")
 		b.want(t, "a", "b")
+		wait()
+	})
+}
+
+// Loads that FetchMany has joined, and that turn out to be of before a purge,
+// are made anew in as few calls as there may be.
+func TestPurgeBeforeFetchManyOfMany(t *testing.T) {
+	bubble(t, Options[string]{BatchSize: 50}, func(t *testing.T, c *Cache[string]) {
+		var l loader
+		var keys []string
+		wait := func() {}
+		for i := range 100 {
+			key := fmt.Sprint("k", i)
+			keys = append(keys, key)
+			before, one := wait, together(1, func(int) { wantFetchItem(t, c, key, l.item(red("old"), nil), "old") })
+			wait = func() { before(); one() }
+		}
+		if err := c.PurgeTag(t.Context(), "red", Hard); err != nil {
+			t.Fatal(err)
+		}
+		var b batches
+		begin := time.Now()
+		results, err := c.FetchMany(t.Context(), keys, b.load)
+		for i, r := range results {
+			if r.Value != strings.ToUpper(keys[i]) {
+				t.Errorf("%q: %+v", keys[i], r)
+			}
+		}
+		if took := time.Since(begin); err != nil || len(b.calls) != 2 || took > 3*time.Second {
+			t.Errorf("%d calls, %v, %v", len(b.calls), took, err)
+		}
 		wait()
 	})
 }

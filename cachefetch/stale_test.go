@@ -184,3 +184,47 @@ func TestErrorsOfALoadAreReturnedAsTheyAre(t *testing.T) {
 		}
 	})
 }
+
+// Who waits with an old value at hand does not get it once it was removed: not
+// when the load fails, and not at SoftTimeout, which then does not end the wait.
+func TestOldValueRemovedWhileWaiting(t *testing.T) {
+	ways := map[string]func(ctx context.Context, c *Cache[string]) error{
+		"delete": func(ctx context.Context, c *Cache[string]) error { return c.Delete(ctx, "key") },
+		"tag":    func(ctx context.Context, c *Cache[string]) error { return c.PurgeTag(ctx, "red", Hard) },
+		"prefix": func(ctx context.Context, c *Cache[string]) error { return c.PurgePrefix(ctx, "ke", Hard) },
+		"flush":  func(ctx context.Context, c *Cache[string]) error { return c.Flush(ctx, Hard) },
+		"set":    func(ctx context.Context, c *Cache[string]) error { return c.Set(ctx, "key", "set") },
+		"soft":   func(ctx context.Context, c *Cache[string]) error { return c.Flush(ctx, Soft) },
+	}
+	for name, remove := range ways {
+		for _, soft := range []time.Duration{0, 5 * time.Second} {
+			t.Run(fmt.Sprint(name, soft), func(t *testing.T) {
+				bubble(t, Options[string]{TTL: time.Second, StaleIfError: time.Hour, SoftTimeout: soft, WaitTimeout: 15 * time.Second}, func(t *testing.T, c *Cache[string]) {
+					if err := c.SetItem(t.Context(), "key", red("old")); err != nil {
+						t.Fatal(err)
+					}
+					time.Sleep(2 * time.Second)
+					time.AfterFunc(time.Second, func() {
+						if err := remove(t.Context(), c); err != nil {
+							t.Error(err)
+						}
+					})
+					var l loader
+					begin := time.Now()
+					want := map[string]string{"set": "set", "soft": "old"}[name]
+					follow := together(1, func(int) {
+						v, err := c.Fetch(t.Context(), "key", l.returns("", errUpstream, 10*time.Second))
+						if v != want || (err == nil) != (want != "") {
+							t.Errorf("follower: %q, %v after %v, want %q", v, err, time.Since(begin), want)
+						}
+					})
+					v, err := c.Fetch(t.Context(), "key", l.returns("", errUpstream, 10*time.Second))
+					if v != want || want == "" && !errors.Is(err, errUpstream) {
+						t.Errorf("%q, %v after %v, want %q", v, err, time.Since(begin), want)
+					}
+					follow()
+				})
+			})
+		}
+	}
+}

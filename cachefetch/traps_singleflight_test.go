@@ -85,8 +85,8 @@ func TestS3NobodyLeft(t *testing.T) {
 	})
 }
 
-// Also S7: the key is free again. The leader gets the panic itself, comparable
-// with ==, as net/http does with ErrAbortHandler.
+// Also S7: the key is free again. Of http.ErrAbortHandler the leader gets the
+// value itself: net/http compares it with ==.
 func TestS4S6S7PanicReachesLeaderAsItWas(t *testing.T) {
 	bubble(t, Options[string]{}, func(t *testing.T, c *Cache[string]) {
 		load := func(context.Context) (string, error) {
@@ -137,7 +137,7 @@ func TestS5Goexit(t *testing.T) {
 }
 
 // Also S8: all get one value. S12, S13: all are freed at the same instant.
-func TestS9ErrorsAreSharedNotStored(t *testing.T) {
+func TestS9ErrorsAreSharedAndSoonForgotten(t *testing.T) {
 	for _, want := range []error{nil, errUpstream} {
 		bubble(t, Options[string]{}, func(t *testing.T, c *Cache[string]) {
 			var l loader
@@ -151,6 +151,11 @@ func TestS9ErrorsAreSharedNotStored(t *testing.T) {
 			l.want(t, 1)
 			if s := c.Stats(); s.Coalesced != 49 {
 				t.Errorf("%d coalesced, want 49", s.Coalesced)
+			}
+			if want != nil {
+				wantFetch(t, c, "key", l.returns("v", nil, 0), "", want)
+				l.want(t, 1)
+				time.Sleep(defaultFailureTTL)
 			}
 			wantFetch(t, c, "key", l.returns("v", nil, 0), "v", nil)
 			if want != nil {

@@ -1,6 +1,7 @@
 package compat
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -250,7 +251,7 @@ func (p *play) run() []string {
 	for _, st := range steps {
 		time.Sleep(st.after)
 		if st.purge {
-			if err := p.cached.cache.Flush(cachemw.Hard); err != nil {
+			if err := p.cached.cache.Flush(context.Background(), cachemw.Hard); err != nil {
 				p.say("%v", err)
 			}
 		}

@@ -206,7 +206,7 @@ func TestPurgeByTagHoldsAgainstA304WithOtherTags(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		go get(h, "/")
 		time.Sleep(time.Second)
-		c.PurgeTag("old", Hard)
+		c.PurgeTag(t.Context(), "old", Hard)
 		w := get(h, "/")
 		time.Sleep(10 * time.Second)
 		w2 := get(h, "/")

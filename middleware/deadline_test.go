@@ -15,6 +15,8 @@ import (
 	"time"
 
 	chimw "github.com/go-chi/chi/v5/middleware"
+
+	"github.com/freshet-go/freshet/cachefetch/fanout"
 )
 
 // within gives each request so long, as middleware outside of the cache does.
@@ -382,7 +384,7 @@ func TestWhatComesAfterTheHandlerChangesNothing(t *testing.T) {
 				t.Errorf("%d bytes, then %d (%s)", w.Body.Len(), again.Body.Len(), again.Header()["Cache-Status"])
 			}
 		}
-		_ = c.Flush(Hard)
+		_ = c.Flush(t.Context(), Hard)
 		get(h, "/")
 		time.Sleep(time.Minute)
 		if n := c.Stats().WindowBytes; n > 4<<10 {
@@ -510,6 +512,37 @@ func TestRoundTripOfAPartFetchesNoMore(t *testing.T) {
 		resp.Body.Close()
 		if took := (<-closed).Sub(begin); took > 5*time.Second {
 			t.Errorf("base's body was read for %v", took)
+		}
+	})
+}
+
+// A handler can read how long its client waits, though a run lives longer, and
+// a refresh, which nobody waits for, has no such deadline.
+func TestInboundDeadlineInsideOfARun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := New(Options{MaxBytes: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		var left []time.Duration
+		h := c.Handler(Policy{TTL: time.Second, StaleWhileRevalidate: time.Hour, FillTimeout: time.Minute})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			d, ok := fanout.InboundDeadline(r.Context())
+			if !ok {
+				d = time.Now().Add(-1)
+			}
+			left = append(left, time.Until(d))
+			_, _ = io.WriteString(w, "x")
+		}))
+		for range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(ctx, "GET", "/", nil))
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+		}
+		if len(left) != 2 || left[0] != 3*time.Second || left[1] != -1 {
+			t.Errorf("%v left", left)
 		}
 	})
 }

@@ -16,7 +16,7 @@ func TestRequestDirectives(t *testing.T) {
 		stale    = "freshet; hit; ttl=-30"
 		request  = "freshet; fwd=request; fwd-status=304; stored; ttl=60"
 		expired  = "freshet; fwd=stale; fwd-status=304; stored; ttl=60"
-		unstored = "freshet; fwd=uri-miss; detail=request-no-store"
+		unstored = "freshet; fwd=uri-miss; detail=request_no_store"
 	)
 	for _, row := range []struct {
 		control string // of the response
@@ -33,7 +33,7 @@ func TestRequestDirectives(t *testing.T) {
 		{"max-age=60", 30, "min-fresh=31", 200, request, "304"},
 		{"max-age=60", 30, "no-store", 200, hit, ""},
 		{"max-age=60", 30, "only-if-cached", 200, hit, ""},
-		{"max-age=60", 30, "only-if-cached, max-age=10", 504, "freshet; fwd=request; detail=only-if-cached", ""},
+		{"max-age=60", 30, "only-if-cached, max-age=10", 504, "freshet; fwd=request; detail=only_if_cached", ""},
 		{"max-age=60", 90, "", 200, expired, "304"},
 		{"max-age=60", 90, "max-stale", 200, stale, ""},
 		{"max-age=60", 90, "max-stale=30", 200, stale, ""},
@@ -41,8 +41,8 @@ func TestRequestDirectives(t *testing.T) {
 		{"max-age=60, must-revalidate", 90, "max-stale", 200, expired, "304"},
 		{"max-age=60, stale-while-revalidate=60", 90, "only-if-cached", 200, stale, "304"},
 		{"max-age=60, stale-while-revalidate=60", 90, "max-age=120", 200, expired, "304"},
-		{"max-age=60, stale-if-error=60", 90, "only-if-cached", 504, "freshet; fwd=uri-miss; detail=only-if-cached", ""},
-		{"max-age=60", -1, "only-if-cached", 504, "freshet; fwd=uri-miss; detail=only-if-cached", ""},
+		{"max-age=60, stale-if-error=60", 90, "only-if-cached", 504, "freshet; fwd=uri-miss; detail=only_if_cached", ""},
+		{"max-age=60", -1, "only-if-cached", 504, "freshet; fwd=uri-miss; detail=only_if_cached", ""},
 		{"max-age=60", -1, "no-store", 200, unstored, "200"},
 		{"max-age=60", -1, "no-cache", 200, "freshet; fwd=uri-miss; stored; ttl=60", "200"},
 		{"no-cache", 0, "max-stale", 200, "freshet; fwd=stale; fwd-status=304; stored; ttl=0", "304"},

@@ -9,7 +9,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
-	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/cachefetch/upstream"
 	cachemw "github.com/freshet-go/freshet/middleware"
 )
 
@@ -60,7 +60,7 @@ func ExampleLimit() {
 // A handler whose upstream refuses, fails or is late.
 func ExampleFail() {
 	call := func() error {
-		return &cachefetch.RefusedError{Upstream: "users", Reason: cachefetch.RefusedQueueFull, RetryAfter: 2 * time.Second}
+		return &upstream.RefusedError{Upstream: "users", Reason: upstream.RefusedQueueFull, RetryAfter: 2 * time.Second}
 	}
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := call(); err != nil {

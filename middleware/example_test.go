@@ -1,6 +1,7 @@
 package middleware_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log"
@@ -87,7 +88,7 @@ func ExampleCache_PurgeURL() {
 	get()
 	price = 20
 	get()
-	if err := cache.PurgeURL("http://shop.example/price", cachemw.Hard); err != nil {
+	if err := cache.PurgeURL(context.Background(), "http://shop.example/price", cachemw.Hard); err != nil {
 		log.Fatal(err)
 	}
 	get()

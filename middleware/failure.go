@@ -6,16 +6,20 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/freshet-go/freshet/cachefetch"
 	"github.com/freshet-go/freshet/internal/limit"
 	"github.com/freshet-go/freshet/middleware/internal/fill"
 	"github.com/freshet-go/freshet/middleware/internal/stored"
 )
 
-// Fail answers a request whose handler got err from an upstream, and returns
-// the status it chose: 503 with Retry-After for a [*cachefetch.RefusedError],
-// 504 for a timeout, else 502. The handler must not have written anything, and
-// does nothing after it.
+// An httpFailure is an error that knows which status a server answers it with,
+// and after how long the client may come back; zero means it is not told. Those
+// of packages upstream and cachefetch do.
+type httpFailure interface {
+	HTTPFailure() (status int, retryAfter time.Duration)
+}
+
+// Fail answers a request whose handler got err, and returns the status that it
+// chose. The handler must not have written anything, and does nothing after it.
 //
 //	resp, err := client.Do(req)
 //	if err != nil {
@@ -23,22 +27,36 @@ import (
 //		return
 //	}
 //
-// Behind a [Cache.Handler], clients that wait for the run get a stale response
-// if there is one that may be used, else all of them get this answer. A 502
-// that a handler writes itself is a response like any other: when there is no
-// stale one, everyone but the first client asks the upstream again.
+// An error in the chain of err that has a method HTTPFailure, with the signature
+// of [upstream.Error.HTTPFailure], chooses the status itself, from 400 to 599:
+// 503 with Retry-After if an upstream has no place for the request, or another
+// caller's load takes too long; 404 for cachefetch.ErrNotFound. Any other timeout
+// is 504, and all else 502.
+//
+// A status below 500 is an answer as if the handler had written it. Else clients
+// behind a [Cache.Handler] that wait for the run get a stale response if there is
+// one that may be used, or all of them get this answer. A 502 that a handler
+// writes itself is a response like any other: when there is no stale one,
+// everyone but the first client asks the upstream again.
 func Fail(w http.ResponseWriter, err error) (status int) {
-	var refused *cachefetch.RefusedError
-	var timeout interface{ Timeout() bool }
-	f := failure{status: http.StatusBadGateway}
-	switch {
-	case errors.As(err, &refused):
-		f = failure{status: http.StatusServiceUnavailable, retryAfter: refused.RetryAfter}
-	case errors.As(err, &timeout) && timeout.Timeout():
-		f.status = http.StatusGatewayTimeout
-	}
+	f := failureOf(err)
 	f.answer(w)
 	return f.status
+}
+
+// failureOf chooses the answer to err.
+func failureOf(err error) failure {
+	var known httpFailure
+	if errors.As(err, &known) {
+		if status, retryAfter := known.HTTPFailure(); status >= 400 && status <= 599 {
+			return failure{status: status, retryAfter: retryAfter}
+		}
+	}
+	var timeout interface{ Timeout() bool }
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return failure{status: http.StatusGatewayTimeout}
+	}
+	return failure{status: http.StatusBadGateway}
 }
 
 // A failure is an answer of the program's own in place of a response.
@@ -51,7 +69,8 @@ type failure struct {
 // answer writes f. If w leads to the recorder of a run, that is told, so that
 // the answer is not taken for the handler's.
 func (f failure) answer(w http.ResponseWriter) {
-	if rec := recorderOf(w); rec != nil {
+	failed := f.status >= 500
+	if rec := recorderOf(w); rec != nil && failed {
 		rec.Announce(f.head(), &verdict{failure: f})
 	}
 	h := w.Header()
@@ -60,7 +79,9 @@ func (f failure) answer(w http.ResponseWriter) {
 			delete(h, name)
 		}
 	}
-	h.Set("Cache-Control", "no-store")
+	if failed {
+		h.Set("Cache-Control", "no-store")
+	}
 	f.setRetryAfter(h)
 	http.Error(w, http.StatusText(f.status), f.status)
 }

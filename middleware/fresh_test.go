@@ -282,7 +282,7 @@ func TestFreshStaleForbidden(t *testing.T) {
 				get(h, "/")
 				time.Sleep(time.Minute)
 				o.set(func(o *freshOrigin) { o.status, o.header = 503, nil })
-				freshWant(t, get(h, "/"), 503, "call 2", "freshet; fwd=stale; detail=no-freshness")
+				freshWant(t, get(h, "/"), 503, "call 2", "freshet; fwd=stale; detail=no_freshness")
 			})
 		})
 	}

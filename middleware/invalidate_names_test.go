@@ -106,7 +106,7 @@ func TestPurgeHasNoSpelling(t *testing.T) {
 				if strings.HasPrefix(target, "/") {
 					target = "http://" + pair[1].host + target
 				}
-				if err := c.PurgeURL(target, Hard); err != nil {
+				if err := c.PurgeURL(t.Context(), target, Hard); err != nil {
 					t.Fatal(err)
 				}
 				if w := keysServe(h, pair[0].request("GET")); keysHit(w) == row.same {

@@ -2,13 +2,13 @@ package middleware
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"time"
 
 	"github.com/freshet-go/freshet/internal/limit"
 	"github.com/freshet-go/freshet/internal/metrics"
+	"github.com/freshet-go/freshet/internal/option"
 )
 
 // LimitOptions configures a [Limiter]. Only MaxInFlight has to be set.
@@ -36,20 +36,15 @@ const defaultQueueTimeout = time.Second
 // Validate reports every field of o that no [Limiter] can be made with, each
 // with its name and value.
 func (o LimitOptions) Validate() error {
-	var errs []error
-	bad := func(field string, value any, why string) {
-		errs = append(errs, fmt.Errorf("middleware: LimitOptions.%s: %v: %s", field, value, why))
-	}
+	bad := option.Of("middleware: LimitOptions")
 	if o.MaxInFlight < 1 {
-		bad("MaxInFlight", o.MaxInFlight, "must be at least 1")
+		bad.Add("MaxInFlight", o.MaxInFlight, "must be at least 1")
 	}
-	if o.QueueTimeout < 0 {
-		bad("QueueTimeout", o.QueueTimeout, "must not be negative")
-	}
+	option.NotNegative(bad, "QueueTimeout", o.QueueTimeout)
 	if o.MaxQueue < 0 && o.QueueTimeout > 0 {
-		bad("QueueTimeout", o.QueueTimeout, "has no effect without a queue")
+		bad.Add("QueueTimeout", o.QueueTimeout, "has no effect without a queue")
 	}
-	return errors.Join(errs...)
+	return bad.Err()
 }
 
 // A Limiter bounds how many requests a handler serves at once, with a short
@@ -97,8 +92,8 @@ func NewLimiter(o LimitOptions) (*Limiter, error) {
 	}
 	l.wait = l.group.Histogram("freshet_limit_wait_seconds", "Time that requests waited for a place in front of the handler.")
 	const refused = "Requests answered 503 by the limiter, by reason."
-	l.full = l.group.Counter("freshet_limit_refused_total", refused, "reason", "queue full")
-	l.expired = l.group.Counter("freshet_limit_refused_total", refused, "reason", "queue timeout")
+	l.full = l.group.Counter("freshet_limit_refused_total", refused, "reason", reasonQueueFull)
+	l.expired = l.group.Counter("freshet_limit_refused_total", refused, "reason", reasonQueueTimeout)
 	for _, g := range []struct {
 		name, help string
 		read       func() int64
@@ -122,6 +117,12 @@ func Limit(o LimitOptions) func(http.Handler) http.Handler {
 	}
 	return l.Handler
 }
+
+// Reasons why a [Limiter] refuses, values of the label of its own metric.
+const (
+	reasonQueueFull    = "queue_full"
+	reasonQueueTimeout = "queue_timeout"
+)
 
 // Handler returns next behind the limiter. All handlers that one Limiter wraps
 // share its places. A place is held until the handler returns: for one that

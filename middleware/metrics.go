@@ -40,23 +40,17 @@ type routeMetrics struct {
 
 func newCacheMetrics(name string, c *Cache) *cacheMetrics {
 	g := metrics.NewGroup("cache", name)
-	for _, f := range []struct {
-		name, help string
-		kind       metrics.Kind
-		read       func(Stats) int64
-	}{
-		{"freshet_bytes", "Bytes held, as counted against the budget.", metrics.KindGauge, func(s Stats) int64 { return s.Bytes }},
-		{"freshet_window_bytes", "Of freshet_bytes, those being filled or in the admission window.", metrics.KindGauge, func(s Stats) int64 { return s.WindowBytes }},
-		{"freshet_max_bytes", "The budget in bytes.", metrics.KindGauge, func(s Stats) int64 { return s.MaxBytes }},
-		{"freshet_entries", "Entries held.", metrics.KindGauge, func(s Stats) int64 { return s.Entries }},
-		{"freshet_evictions_total", "Entries that made room for others.", metrics.KindCounter, func(s Stats) int64 { return int64(s.Evictions) }},
-		{"freshet_refusals_total", "Verdicts of the store's admission policy against a new entry.", metrics.KindCounter, func(s Stats) int64 { return int64(s.Refusals) }},
-		{"freshet_refreshes_total", "Refreshes begun behind a stale response.", metrics.KindCounter, func(s Stats) int64 { return int64(s.Refreshes) }},
-		{"freshet_refresh_skips_total", "Refreshes left out because all workers were busy.", metrics.KindCounter, func(s Stats) int64 { return int64(s.RefreshSkips) }},
-		{"freshet_panics_total", "Panics of the handler that no client's goroutine could take.", metrics.KindCounter, func(s Stats) int64 { return int64(s.Panics) }},
-	} {
-		g.Func(f.name, f.help, f.kind, func() float64 { return float64(f.read(c.Stats())) })
-	}
+	g.Store(func() metrics.Store {
+		s := c.Stats()
+		return metrics.Store{
+			Bytes: s.Bytes, WindowBytes: s.WindowBytes, MaxBytes: s.MaxBytes, Entries: s.Entries,
+			Evictions: s.Evictions, Refusals: s.Refusals, RefreshSkips: s.RefreshSkips,
+		}
+	})
+	metrics.Add(g, c.Stats, []metrics.Family[Stats]{
+		metrics.CounterOf("freshet_refreshes_total", "Refreshes begun behind a stale response.", func(s Stats) uint64 { return s.Refreshes }),
+		metrics.CounterOf("freshet_panics_total", "Panics of the handler that no client's goroutine could take.", func(s Stats) uint64 { return s.Panics }),
+	})
 	return &cacheMetrics{group: g, routes: make(map[string]*routeMetrics)}
 }
 

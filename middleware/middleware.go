@@ -43,32 +43,32 @@
 //	crowded           Policy.MaxWaiting requests wait for others already
 //	empty             the handler wrote nothing
 //	error             the handler answered with an error that an old response stands in for, or none did
-//	event-stream      the response is an event stream
+//	event_stream      the response is an event stream
 //	expired           the response will never be fresh, nor usable stale
 //	flush, hijack     the handler took the connection before it wrote a header
 //	incomplete        the response broke off
 //	method            the method's response says nothing about GET
-//	must-understand   the response asks for a status code to be understood that is not
-//	no-cache          the response has to be validated, and has nothing to do so by
-//	no-freshness      nothing says for how long the response is fresh
-//	no-store          the response forbids it, or its Cache-Control is malformed
-//	only-if-cached    the request wants a stored response, and there is none
+//	must_understand   the response asks for a status code to be understood that is not
+//	no_cache          the response has to be validated, and has nothing to do so by
+//	no_freshness      nothing says for how long the response is fresh
+//	no_store          the response forbids it, or its Cache-Control is malformed
+//	only_if_cached    the request wants a stored response, and there is none
 //	panic             the handler panicked
 //	partial           the response is a part (206)
 //	precondition      the request has one that the cache cannot tell (If-Match, If-Unmodified-Since)
 //	private           the response is for one user
 //	purged            it was purged while it was made
-//	request-no-store  the request forbids it, and counts
-//	set-cookie        the response sets a cookie
+//	request_no_store  the request forbids it, and counts
+//	set_cookie        the response sets a cookie
 //	status            responses with this status code are never stored
 //	timeout           the handler took too long
-//	no-room           other responses that are under way have all the bytes that there are for such
-//	too-large         the body is larger than Policy.MaxBodyBytes, or the cache has no room
+//	no_room           other responses that are under way have all the bytes that there are for such
+//	too_large         the body is larger than Policy.MaxBodyBytes, or the cache has no room
 //	trailer           the response has trailers
 //	unheard           middleware outside did not write the header of the first client in time, or panicked
 //	upgrade           the request asks for another protocol
 //	variants          the URL has more variants than Policy.MaxVariants
-//	vary-star         no other request can match the response's Vary
+//	vary_star         no other request can match the response's Vary
 //
 // # What is said outside
 //
@@ -104,12 +104,14 @@ import (
 	"sync/atomic"
 
 	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/option"
 )
 
-// Options configures a [Cache]. Only MaxBytes has to be set.
+// Options configures a [Cache]. The zero value works.
 type Options struct {
 	// MaxBytes bounds the bytes of everything held: stored responses with
-	// their keys and bookkeeping, and bodies being filled. At least 64 KiB.
+	// their keys and bookkeeping, and bodies being filled. Zero means 64 MiB;
+	// else at least 64 KiB.
 	// One response may take up to an eighth of it. The garbage collector's
 	// own overhead comes on top: see LimitMemory.
 	MaxBytes int64
@@ -169,23 +171,40 @@ type Cache struct {
 	closeOK error // written in closing
 }
 
+const (
+	defaultMaxBytes       = 64 << 20
+	defaultRefreshWorkers = 16
+)
+
+// An OptionError says what is wrong with one field of some options, or of a
+// policy. Constructors and Validate return all of them joined; errors.As finds
+// the first.
+type OptionError = option.Error
+
+// Validate returns the error that [New] would return, nil if there is none but
+// that the Name is taken.
+func (o Options) Validate() error {
+	_, err := o.withDefaults()
+	return err
+}
+
+// withDefaults returns o with its zero values replaced, or an error that names
+// each bad field.
+func (o Options) withDefaults() (Options, error) {
+	bad := option.Of("middleware: Options")
+	if o.MaxBytes = cmp.Or(o.MaxBytes, defaultMaxBytes); o.MaxBytes < minBytes {
+		bad.Add("MaxBytes", o.MaxBytes, fmt.Sprintf("must be at least %d bytes", minBytes))
+	}
+	option.Default(bad, "RefreshWorkers", &o.RefreshWorkers, defaultRefreshWorkers)
+	o.Logger = cmp.Or(o.Logger, slog.Default())
+	return o, bad.Err()
+}
+
 // New returns an empty cache, or an error that names each bad option.
 func New(o Options) (*Cache, error) {
-	var errs []error
-	if o.MaxBytes < minBytes {
-		errs = append(errs, fmt.Errorf("middleware: Options.MaxBytes: %d: must be at least %d bytes", o.MaxBytes, minBytes))
-	}
-	if o.RefreshWorkers < 0 {
-		errs = append(errs, fmt.Errorf("middleware: Options.RefreshWorkers: %d: must not be negative", o.RefreshWorkers))
-	}
-	if err := errors.Join(errs...); err != nil {
+	o, err := o.withDefaults()
+	if err != nil {
 		return nil, err
-	}
-	if o.RefreshWorkers == 0 {
-		o.RefreshWorkers = 16
-	}
-	if o.Logger == nil {
-		o.Logger = slog.Default()
 	}
 	store, err := engine.New(engine.Config[lookup, object]{MaxBytes: o.MaxBytes, FillBytes: o.MaxBytes / 8, Match: match, HasPrefix: hasPrefix, LimitMemory: o.LimitMemory})
 	if err != nil {
@@ -203,7 +222,7 @@ func New(o Options) (*Cache, error) {
 	c.metrics = newCacheMetrics(cmp.Or(o.Name, "default"), c)
 	if o.Name != "" && !c.metrics.group.Register() {
 		store.Close()
-		return nil, fmt.Errorf("middleware: Options.Name: %q: another cache has this name", o.Name)
+		return nil, &OptionError{Of: "middleware: Options", Field: "Name", Value: o.Name, Reason: "another cache has this name"}
 	}
 	return c, nil
 }

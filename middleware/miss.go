@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/inbound"
 	"github.com/freshet-go/freshet/internal/rfc9111"
 	"github.com/freshet-go/freshet/middleware/internal/fill"
 	"github.com/freshet-go/freshet/middleware/internal/key"
@@ -147,7 +148,11 @@ func (x *exchange) join(rd *fill.Reader[*verdict]) (*ticket, error) {
 			x.cache.odd.note(n.Tag(x.cache.seed))
 		}
 	}
-	return x.cache.flights.Join(x.r.Context(), x.hash, name, engine.Start[any]{
+	ctx := x.r.Context()
+	if rd == nil {
+		ctx = inbound.Without(ctx)
+	}
+	return x.cache.flights.Join(ctx, x.hash, name, engine.Start[any]{
 		Timeout: x.policy.FillTimeout,
 		Expired: func(f *flight) bool { return runOf(f).expired() },
 		Left:    func(f *flight) bool { return runOf(f).deserted() },

@@ -411,13 +411,13 @@ func (m *world) remove(o *op) {
 	var err error
 	switch o.do {
 	case "purge-url":
-		err = m.cache.PurgeURL(spell(o.spelled, p.host, p.path, o.query), mode)
+		err = m.cache.PurgeURL(context.Background(), spell(o.spelled, p.host, p.path, o.query), mode)
 	case "purge-tag":
-		err = m.cache.PurgeTag(p.tag, mode)
+		err = m.cache.PurgeTag(context.Background(), p.tag, mode)
 	case "purge-prefix":
-		err = m.cache.PurgePrefix(spell(o.spelled, p.host, p.path[:3], ""), mode)
+		err = m.cache.PurgePrefix(context.Background(), spell(o.spelled, p.host, p.path[:3], ""), mode)
 	default:
-		err = m.cache.Flush(mode)
+		err = m.cache.Flush(context.Background(), mode)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

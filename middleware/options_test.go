@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"errors"
 	"math"
 	"runtime/debug"
 	"strings"
@@ -13,16 +14,20 @@ func TestOptionsErrors(t *testing.T) {
 		options Options
 		want    []string // in the error
 	}{
-		{"zero", Options{}, []string{"middleware: Options.MaxBytes: 0: ", "at least 65536 bytes"}},
+		{"too small", Options{MaxBytes: 1}, []string{"middleware: Options.MaxBytes: 1: ", "at least 65536 bytes"}},
 		{"negative", Options{MaxBytes: -1}, []string{"Options.MaxBytes: -1: "}},
 		{"one byte short", Options{MaxBytes: minBytes - 1}, []string{"Options.MaxBytes: 65535: "}},
 		{"workers", Options{MaxBytes: minBytes, RefreshWorkers: -3}, []string{"middleware: Options.RefreshWorkers: -3: "}},
-		{"every error is told", Options{RefreshWorkers: -3}, []string{"Options.MaxBytes: 0: ", "Options.RefreshWorkers: -3: "}},
+		{"every error is told", Options{MaxBytes: 2, RefreshWorkers: -3}, []string{"Options.MaxBytes: 2: ", "Options.RefreshWorkers: -3: "}},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			c, err := New(row.options)
 			if err == nil || c != nil {
 				t.Fatalf("got %v, %v", c, err)
+			}
+			var e *OptionError
+			if told := row.options.Validate(); told == nil || told.Error() != err.Error() || !errors.As(told, &e) {
+				t.Errorf("Validate tells %v", told)
 			}
 			for _, want := range row.want {
 				if !strings.Contains(err.Error(), want) {
@@ -30,6 +35,19 @@ func TestOptionsErrors(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestOptionsZeroValueWorks(t *testing.T) {
+	c, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Stats().MaxBytes; got != 64<<20 {
+		t.Errorf("MaxBytes %d, want 64 MiB", got)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -76,7 +94,7 @@ func TestOptionsClosed(t *testing.T) {
 			t.Errorf("%d %q", w.Code, w.Header())
 		}
 	}
-	if err := c.PurgeURL("http://example.com/", Hard); err != ErrClosed {
+	if err := c.PurgeURL(t.Context(), "http://example.com/", Hard); err != ErrClosed {
 		t.Errorf("Purge: %v", err)
 	}
 	if calls != 3 {

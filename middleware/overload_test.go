@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/cachefetch/upstream"
 	"github.com/freshet-go/freshet/internal/pipetest"
 )
 
@@ -87,15 +89,15 @@ func TestOverloadOrderOfATransport(t *testing.T) {
 		srv := &http.Server{Handler: new(busy)}
 		go srv.Serve(network)
 		defer srv.Close()
-		upstream, err := cachefetch.NewTransport(cachefetch.TransportOptions{
+		pool, err := upstream.New(upstream.Options{
 			MaxInFlight: 1, MaxQueue: 1, QueueTimeout: 1500 * time.Millisecond, DialContext: network.Dial,
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer upstream.Close()
+		defer pool.Close()
 		c := newCache(t, Options{})
-		rt := c.Transport(Policy{TTL: time.Minute, StaleIfError: time.Hour}, upstream)
+		rt := c.Transport(Policy{TTL: time.Minute, StaleIfError: time.Hour}, pool)
 		client := func(path string) (*http.Response, string, error) { return ask(rt, "GET", "http://upstream.test"+path) }
 
 		client("/stale")
@@ -111,8 +113,8 @@ func TestOverloadOrderOfATransport(t *testing.T) {
 					t.Errorf("%s after %v, want %v", path, took, after)
 				}
 				if status == "" {
-					var refused *cachefetch.RefusedError
-					if !errors.As(err, &refused) || refused.Reason != cachefetch.RefusedQueueFull || refused.RetryAfter != 2*time.Second {
+					var refused *upstream.RefusedError
+					if !errors.As(err, &refused) || refused.Reason != upstream.RefusedQueueFull || refused.RetryAfter != 2*time.Second {
 						t.Errorf("%s: %v, want it refused", path, err)
 					}
 				} else if err != nil || body != "made" || !strings.Contains(resp.Header.Get("Cache-Status"), status) {
@@ -129,7 +131,7 @@ func TestOverloadOrderOfATransport(t *testing.T) {
 		want("/queued", "collapsed", 2*time.Second)
 		want("/other", "", 0)
 		all.Wait()
-		if s := upstream.Stats(); s.Requests != 6 || s.Refused != 2 {
+		if s := pool.Stats(); s.Requests != 6 || s.Refused != 2 {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -191,7 +193,7 @@ func TestRefusalIsForAllWhoWait(t *testing.T) {
 			calls.Add(1)
 			time.Sleep(time.Second)
 			if refuse {
-				Fail(w, &cachefetch.RefusedError{RetryAfter: 7 * time.Second})
+				Fail(w, &upstream.RefusedError{RetryAfter: 7 * time.Second})
 				return
 			}
 			fmt.Fprint(w, "made")
@@ -225,7 +227,7 @@ func (w *wrapper) WriteHeader(status int)      { w.status = status; w.ResponseWr
 func (w *wrapper) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func TestFail(t *testing.T) {
-	refused := &cachefetch.RefusedError{Upstream: "app", Reason: cachefetch.RefusedQueueFull, RetryAfter: 3 * time.Second}
+	refused := &upstream.RefusedError{Upstream: "app", Reason: upstream.RefusedQueueFull, RetryAfter: 3 * time.Second}
 	for _, tt := range []struct {
 		name       string
 		err        error
@@ -233,7 +235,9 @@ func TestFail(t *testing.T) {
 		retryAfter string
 	}{
 		{"no place", fmt.Errorf("user: %w", refused), 503, "3"},
-		{"timeout", &cachefetch.UpstreamError{Err: context.DeadlineExceeded}, 504, ""},
+		{"timeout", &upstream.Error{Err: context.DeadlineExceeded}, 504, ""},
+		{"lost", &upstream.Error{Err: io.EOF}, 502, ""},
+		{"waited too long", fmt.Errorf("user: %w", cachefetch.ErrWaitTimeout), 503, "1"},
 		{"own timeout", context.DeadlineExceeded, 504, ""},
 		{"broken", errors.New("reset"), 502, ""},
 	} {
@@ -262,6 +266,31 @@ func TestFail(t *testing.T) {
 	}
 }
 
+// That there is no such thing is no failure: it is an answer like one that the
+// handler writes, and does not give way to a stale response.
+func TestFailNotFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCache(t, Options{})
+		gone := false
+		h := c.Handler(Policy{TTL: time.Minute, StaleIfError: time.Hour})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if !gone {
+				fmt.Fprint(w, "made")
+				return
+			}
+			w.Header().Set("ETag", `"1"`)
+			if got := Fail(w, fmt.Errorf("user: %w", cachefetch.ErrNotFound)); got != 404 {
+				t.Errorf("Fail returned %d", got)
+			}
+		}))
+		get(h, "/")
+		time.Sleep(2 * time.Minute)
+		gone = true
+		if w := get(h, "/"); w.Code != 404 || w.Header().Get("ETag") != "" {
+			t.Errorf("%d %q", w.Code, w.Header())
+		}
+	})
+}
+
 // A stale response comes before any failure of the handler's.
 func TestFailGivesWayToStale(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -275,7 +304,7 @@ func TestFailGivesWayToStale(t *testing.T) {
 			fmt.Fprint(w, "made")
 		}))
 		get(h, "/")
-		for _, err = range []error{&cachefetch.RefusedError{RetryAfter: time.Second}, context.DeadlineExceeded, errors.New("reset")} {
+		for _, err = range []error{&upstream.RefusedError{RetryAfter: time.Second}, context.DeadlineExceeded, errors.New("reset")} {
 			time.Sleep(2 * time.Minute) // beyond the backoff of the failure before
 			if w := get(h, "/"); w.Code != 200 || w.Body.String() != "made" || w.Header().Get("Retry-After") != "" {
 				t.Errorf("%v: %d %q", err, w.Code, w.Header())
@@ -358,7 +387,7 @@ func TestLimitMetrics(t *testing.T) {
 	l.WriteMetrics(&b)
 	for _, want := range []string{
 		"# TYPE freshet_limit_wait_seconds histogram\n", `freshet_limit_wait_seconds_count{route="products"} 1` + "\n",
-		`freshet_limit_refused_total{route="products",reason="queue full"} 0` + "\n", `freshet_limit_max_in_flight{route="products"} 3` + "\n",
+		`freshet_limit_refused_total{route="products",reason="queue_full"} 0` + "\n", `freshet_limit_max_in_flight{route="products"} 3` + "\n",
 	} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("lacks %s", want)

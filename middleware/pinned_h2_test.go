@@ -97,7 +97,7 @@ func TestBodiesThatAreNotStoredStayInTheBudget(t *testing.T) {
 				w.Header().Set("Content-Length", fmt.Sprint(body))
 				_, _ = w.Write(page[:body/2])
 				if row.purge {
-					_ = c.Flush(Hard)
+					_ = c.Flush(t.Context(), Hard)
 				}
 				_, _ = w.Write(page[body/2:])
 				done.Add(1)

@@ -1,7 +1,6 @@
 package middleware
 
 import (
-	"errors"
 	"fmt"
 	"hash/maphash"
 	"net/http"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/freshet-go/freshet/internal/option"
 	"github.com/freshet-go/freshet/internal/rfc9111"
 	"github.com/freshet-go/freshet/middleware/internal/key"
 )
@@ -209,92 +209,63 @@ func DefaultCredentials() []string {
 // Validate reports every field of p that no [Cache] would accept, each with
 // its name and value. [Cache.Handler] panics with the same error.
 func (p Policy) Validate() error {
-	var bad faults
-	p.checkTimes(&bad)
-	p.checkWords(&bad)
-	p.checkLimits(&bad)
-	p.checkNames(&bad)
-	return errors.Join(bad...)
-}
-
-// faults are errors of a policy.
-type faults []error
-
-func (f *faults) add(field string, value any, why string) {
-	*f = append(*f, fmt.Errorf("middleware: Policy.%s: %v: %s", field, value, why))
-}
-
-func (p *Policy) checkTimes(bad *faults) {
-	for _, d := range []struct {
-		field string
-		value time.Duration
-	}{
-		{"TTL", p.TTL},
-		{"HeuristicLimit", p.HeuristicLimit},
-		{"StaleWhileRevalidate", p.StaleWhileRevalidate},
-		{"StaleIfError", p.StaleIfError},
-		{"SoftTimeout", p.SoftTimeout},
-		{"FillTimeout", p.FillTimeout},
-		{"WaitTimeout", p.WaitTimeout},
-	} {
-		if d.value < 0 {
-			bad.add(d.field, d.value, "must not be negative")
-		}
+	bad := option.Of("middleware: Policy")
+	p.checkTimes(bad)
+	p.checkWords(bad)
+	option.NotNegative(bad, "MaxBodyBytes", p.MaxBodyBytes)
+	option.NotNegative(bad, "MaxBytes", p.MaxBytes)
+	if 0 < p.MaxBytes && p.MaxBytes < minBytes {
+		bad.Add("MaxBytes", p.MaxBytes, fmt.Sprintf("must be at least %d bytes, or 0 for no bound", minBytes))
 	}
+	if 0 < p.MaxBytes && p.MaxBytes < p.MaxBodyBytes {
+		bad.Add("MaxBodyBytes", p.MaxBodyBytes, fmt.Sprintf("more than {MaxBytes}, %d", p.MaxBytes), "MaxBytes")
+	}
+	option.NotNegative(bad, "MaxWaiting", p.MaxWaiting)
+	option.NotNegative(bad, "MaxOrphans", p.MaxOrphans)
+	option.NotNegative(bad, "MaxVariants", p.MaxVariants)
+	p.checkNames(bad)
+	return bad.Err()
+}
+
+func (p *Policy) checkTimes(bad *option.Errors) {
+	option.NotNegative(bad, "TTL", p.TTL)
+	option.NotNegative(bad, "HeuristicLimit", p.HeuristicLimit)
+	option.NotNegative(bad, "StaleWhileRevalidate", p.StaleWhileRevalidate)
+	option.NotNegative(bad, "StaleIfError", p.StaleIfError)
+	option.NotNegative(bad, "SoftTimeout", p.SoftTimeout)
+	option.NotNegative(bad, "FillTimeout", p.FillTimeout)
+	option.NotNegative(bad, "WaitTimeout", p.WaitTimeout)
 	for _, status := range sortedKeys(p.StatusTTL) {
 		ttl := p.StatusTTL[status]
 		field := fmt.Sprintf("StatusTTL[%d]", status)
 		if status < 200 || status > 599 || status == http.StatusPartialContent || status == http.StatusNotModified {
-			bad.add(field, ttl, "not a status code whose response can be stored")
+			bad.Add(field, ttl, "not a status code whose response can be stored")
 		} else if ttl < 0 {
-			bad.add(field, ttl, "must not be negative")
+			bad.Add(field, ttl, "must not be negative")
 		}
 	}
 }
 
-func (p *Policy) checkWords(bad *faults) {
+func (p *Policy) checkWords(bad *option.Errors) {
 	switch p.SetCookie {
 	case "", RefuseSetCookie, StripSetCookie, StoreSetCookie:
 	default:
-		bad.add("SetCookie", fmt.Sprintf("%q", p.SetCookie), `must be "refuse", "strip" or "store"`)
+		bad.Add("SetCookie", string(p.SetCookie), `must be "refuse", "strip" or "store"`)
 	}
 	switch p.RequestDirectives {
 	case "", IgnoreDirectives, HonourDirectives:
 	default:
-		bad.add("RequestDirectives", fmt.Sprintf("%q", p.RequestDirectives), `must be "ignore" or "honour"`)
+		bad.Add("RequestDirectives", string(p.RequestDirectives), `must be "ignore" or "honour"`)
 	}
 }
 
-func (p *Policy) checkLimits(bad *faults) {
-	for _, n := range []struct {
-		field string
-		value int64
-	}{
-		{"MaxBodyBytes", p.MaxBodyBytes},
-		{"MaxBytes", p.MaxBytes},
-		{"MaxWaiting", int64(p.MaxWaiting)},
-		{"MaxOrphans", int64(p.MaxOrphans)},
-		{"MaxVariants", int64(p.MaxVariants)},
-	} {
-		if n.value < 0 {
-			bad.add(n.field, n.value, "must not be negative")
-		}
-	}
-	if 0 < p.MaxBytes && p.MaxBytes < minBytes {
-		bad.add("MaxBytes", p.MaxBytes, fmt.Sprintf("must be at least %d bytes, or 0 for no bound", minBytes))
-	}
-	if 0 < p.MaxBytes && p.MaxBytes < p.MaxBodyBytes {
-		bad.add("MaxBodyBytes", p.MaxBodyBytes, fmt.Sprintf("more than MaxBytes, %d", p.MaxBytes))
-	}
-}
-
-func (p *Policy) checkNames(bad *faults) {
+func (p *Policy) checkNames(bad *option.Errors) {
 	if len(p.Query.Allow) > 0 && len(p.Query.Ignore) > 0 {
-		bad.add("Query.Ignore", p.Query.Ignore, "cannot be combined with Query.Allow")
+		bad.Add("Query.Ignore", p.Query.Ignore, "cannot be combined with {Query.Allow}", "Query.Allow")
 	}
 	for _, name := range append(slices.Clone(p.Query.Allow), p.Query.Ignore...) {
 		if name == "" {
-			bad.add("Query", `""`, "empty parameter name")
+			bad.Add("Query", "", "empty parameter name")
 		}
 	}
 	for _, list := range []struct {
@@ -307,7 +278,7 @@ func (p *Policy) checkNames(bad *faults) {
 	} {
 		for _, name := range list.names {
 			if !validFieldName(name) {
-				bad.add(list.field, fmt.Sprintf("%q", name), "not a header field name")
+				bad.Add(list.field, name, "not a header field name")
 			}
 		}
 	}
@@ -323,7 +294,9 @@ func (p Policy) withDefaults(maxBody int64) (Policy, error) {
 		p.FillTimeout = defaultFillTimeout
 	}
 	if p.MaxBodyBytes > maxBody {
-		return p, fmt.Errorf("middleware: Policy.MaxBodyBytes: %d: more than an eighth of Options.MaxBytes, %d", p.MaxBodyBytes, maxBody)
+		bad := option.Of("middleware: Policy")
+		bad.Add("MaxBodyBytes", p.MaxBodyBytes, fmt.Sprintf("more than an eighth of {Options.MaxBytes}, %d", maxBody), "Options.MaxBytes")
+		return p, bad.Err()
 	}
 	if p.MaxBytes > 0 {
 		maxBody = min(maxBody, p.MaxBytes)

@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"slices"
@@ -9,25 +10,18 @@ import (
 	"github.com/freshet-go/freshet/middleware/internal/key"
 )
 
-// A Mode says what becomes of what is purged.
-type Mode uint8
+// A Mode says what becomes of what is purged: package cachefetch has the same.
+type Mode = engine.Mode
 
 const (
 	// Hard removes it.
-	Hard Mode = iota
+	Hard = engine.Hard
 
 	// Soft makes it stale: its stale windows begin with the purge, so that it
 	// can still be served while a new response is fetched, and it can be
 	// validated. Without windows and validator it is of no more use.
-	Soft
+	Soft = engine.Soft
 )
-
-func (m Mode) engine() engine.Mode {
-	if m == Soft {
-		return engine.Soft
-	}
-	return engine.Hard
-}
 
 // PurgeURL purges what is stored under a URL, by either face of the cache,
 // with all variants and for all methods. It is an absolute http or https URL
@@ -39,11 +33,16 @@ func (m Mode) engine() engine.Mode {
 //
 // Once it has returned, nothing is served as it was that was generated before,
 // nor what a run brings that was begun before: that goes to those who wait for
-// it now. After a soft purge it is stored as stale.
-func (c *Cache) PurgeURL(rawURL string, mode Mode) error {
+// it now. After a soft purge it is stored as stale. No purge waits for anything
+// yet, so their contexts are not looked at. A mode that is neither Hard nor Soft
+// is an error.
+func (c *Cache) PurgeURL(_ context.Context, rawURL string, mode Mode) error {
+	if err := checkMode("PurgeURL", mode); err != nil {
+		return err
+	}
 	names, err := c.names("PurgeURL", rawURL)
 	for _, name := range names {
-		c.store.PurgeTag(name.Tag(c.seed), mode.engine())
+		c.store.PurgeTag(name.Tag(c.seed), mode)
 	}
 	return err
 }
@@ -78,7 +77,10 @@ func (c *Cache) names(method, rawURL string) ([]key.Name, error) {
 // PurgePrefix is PurgeURL for all URLs of one host whose path begins with that
 // of prefix, compared as text without its encoding: that of http://host/a also
 // covers /a/b and /about. Their queries do not matter.
-func (c *Cache) PurgePrefix(prefix string, mode Mode) error {
+func (c *Cache) PurgePrefix(_ context.Context, prefix string, mode Mode) error {
+	if err := checkMode("PurgePrefix", mode); err != nil {
+		return err
+	}
 	u, err := c.purgeable("PurgePrefix", prefix)
 	if err != nil {
 		return err
@@ -86,7 +88,7 @@ func (c *Cache) PurgePrefix(prefix string, mode Mode) error {
 	if u.RawQuery != "" || u.ForceQuery {
 		return fmt.Errorf("middleware: PurgePrefix: %q: a prefix has no query", prefix)
 	}
-	c.store.PurgePrefix(key.Prefix(u), mode.engine())
+	c.store.PurgePrefix(key.Prefix(u), mode)
 	return nil
 }
 
@@ -94,24 +96,37 @@ func (c *Cache) PurgePrefix(prefix string, mode Mode) error {
 // fields Surrogate-Key (tags separated by spaces) or Cache-Tag (by commas), and
 // those that Policy.Tags gave it to. It promises what PurgeURL does, and takes
 // the same short time however many they are.
-func (c *Cache) PurgeTag(tag string, mode Mode) error {
+func (c *Cache) PurgeTag(_ context.Context, tag string, mode Mode) error {
+	if err := checkMode("PurgeTag", mode); err != nil {
+		return err
+	}
 	if c.closed.Load() {
 		return ErrClosed
 	}
 	if tag == "" || tag[0] == key.ReservedTag {
 		return fmt.Errorf("middleware: PurgeTag: %q: not a tag", tag)
 	}
-	c.store.PurgeTag(tag, mode.engine())
+	c.store.PurgeTag(tag, mode)
 	return nil
 }
 
 // Flush purges everything. The bytes are given back little by little, as
 // other responses are stored.
-func (c *Cache) Flush(mode Mode) error {
+func (c *Cache) Flush(_ context.Context, mode Mode) error {
+	if err := checkMode("Flush", mode); err != nil {
+		return err
+	}
 	if c.closed.Load() {
 		return ErrClosed
 	}
-	c.store.Flush(mode.engine())
+	c.store.Flush(mode)
+	return nil
+}
+
+func checkMode(method string, mode Mode) error {
+	if !mode.Valid() {
+		return fmt.Errorf("middleware: %s: mode %d: must be Hard or Soft", method, mode)
+	}
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -14,10 +15,14 @@ import (
 
 // removals are all ways to remove what is stored for http://example.com/.
 var removals = map[string]func(c *Cache, h http.Handler) error{
-	"URL":    func(c *Cache, _ http.Handler) error { return c.PurgeURL("http://example.com/", Hard) },
-	"prefix": func(c *Cache, _ http.Handler) error { return c.PurgePrefix("http://example.com/", Hard) },
-	"tag":    func(c *Cache, _ http.Handler) error { return c.PurgeTag("news", Hard) },
-	"flush":  func(c *Cache, _ http.Handler) error { return c.Flush(Hard) },
+	"URL": func(c *Cache, _ http.Handler) error {
+		return c.PurgeURL(context.Background(), "http://example.com/", Hard)
+	},
+	"prefix": func(c *Cache, _ http.Handler) error {
+		return c.PurgePrefix(context.Background(), "http://example.com/", Hard)
+	},
+	"tag":   func(c *Cache, _ http.Handler) error { return c.PurgeTag(context.Background(), "news", Hard) },
+	"flush": func(c *Cache, _ http.Handler) error { return c.Flush(context.Background(), Hard) },
 	"unsafe method": func(_ *Cache, h http.Handler) error {
 		keysServe(h, httptest.NewRequest("DELETE", "/", nil))
 		return nil
@@ -177,7 +182,7 @@ func TestReplayIsNotJoinedAfterAPurgeOfItsTag(t *testing.T) {
 	if reason := runOf(ticket.Flight).fill.Reason(); reason != replayed || !ask().mayJoin(ticket.Flight, nil) {
 		t.Fatalf("%s, or not joined without a purge", reason)
 	}
-	if err := c.PurgeTag("news", Hard); err != nil {
+	if err := c.PurgeTag(t.Context(), "news", Hard); err != nil {
 		t.Fatal(err)
 	}
 	if ask().mayJoin(ticket.Flight, nil) {

@@ -48,7 +48,7 @@ func TestPurgeUnusualKeys(t *testing.T) {
 					if w := get(h, row.target, row.fields...); !keysHit(w) {
 						t.Fatalf("not stored: %q", w.Header())
 					}
-					if err := c.PurgeURL(row.url, mode); err != nil {
+					if err := c.PurgeURL(t.Context(), row.url, mode); err != nil {
 						t.Fatal(err)
 					}
 					if purged := !keysHit(get(h, row.target, row.fields...)); purged != row.want {
@@ -101,7 +101,7 @@ func TestPurgeTag(t *testing.T) {
 			if w := get(h, row.target); !keysHit(w) {
 				t.Fatalf("not stored: %q", w.Header())
 			}
-			if err := c.PurgeTag(row.tag, Hard); err != nil {
+			if err := c.PurgeTag(t.Context(), row.tag, Hard); err != nil {
 				t.Fatal(err)
 			}
 			if purged := !keysHit(get(h, row.target)); purged != row.want {
@@ -133,7 +133,7 @@ func TestPurgePrefix(t *testing.T) {
 		c := newCache(t, Options{})
 		h := c.Handler(Policy{})(tagged(new(atomic.Int64)))
 		get(h, row.target)
-		if err := c.PurgePrefix(row.prefix, Hard); err != nil {
+		if err := c.PurgePrefix(t.Context(), row.prefix, Hard); err != nil {
 			t.Fatal(err)
 		}
 		if purged := !keysHit(get(h, row.target)); purged != row.want {
@@ -146,10 +146,10 @@ func TestPurgePrefix(t *testing.T) {
 // fetched.
 func TestPurgeSoft(t *testing.T) {
 	for name, purge := range map[string]func(c *Cache) error{
-		"url":    func(c *Cache) error { return c.PurgeURL("http://example.com/vary?Surrogate-Key=k", Soft) },
-		"tag":    func(c *Cache) error { return c.PurgeTag("k", Soft) },
-		"prefix": func(c *Cache) error { return c.PurgePrefix("http://example.com/", Soft) },
-		"all":    func(c *Cache) error { return c.Flush(Soft) },
+		"url":    func(c *Cache) error { return c.PurgeURL(t.Context(), "http://example.com/vary?Surrogate-Key=k", Soft) },
+		"tag":    func(c *Cache) error { return c.PurgeTag(t.Context(), "k", Soft) },
+		"prefix": func(c *Cache) error { return c.PurgePrefix(t.Context(), "http://example.com/", Soft) },
+		"all":    func(c *Cache) error { return c.Flush(t.Context(), Soft) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -204,10 +204,10 @@ func TestPurgeTagInFlight(t *testing.T) {
 					expect(3, "before", "v0")
 					time.Sleep(time.Second / 2)
 					version.Store(1)
-					if err := c.PurgeTag("k", mode); err != nil {
+					if err := c.PurgeTag(t.Context(), "k", mode); err != nil {
 						t.Fatal(err)
 					}
-					if err := c.PurgeTag("another", mode); err != nil {
+					if err := c.PurgeTag(t.Context(), "another", mode); err != nil {
 						t.Fatal(err)
 					}
 					expect(3, "after", "v1")
@@ -281,8 +281,8 @@ func TestInvalidateAllHeaders(t *testing.T) {
 func TestPurgeNameErrors(t *testing.T) {
 	c := newCache(t, Options{})
 	for _, err := range []error{
-		c.PurgeTag("", Hard), c.PurgeTag("\x00http://example.com/", Hard),
-		c.PurgePrefix("/a", Hard), c.PurgePrefix("http://example.com/?q", Hard), c.PurgeURL("http://u@example.com/", Hard),
+		c.PurgeTag(t.Context(), "", Hard), c.PurgeTag(t.Context(), "\x00http://example.com/", Hard),
+		c.PurgePrefix(t.Context(), "/a", Hard), c.PurgePrefix(t.Context(), "http://example.com/?q", Hard), c.PurgeURL(t.Context(), "http://u@example.com/", Hard),
 	} {
 		if err == nil || !strings.HasPrefix(err.Error(), "middleware: Purge") {
 			t.Errorf("error %v", err)
@@ -291,7 +291,7 @@ func TestPurgeNameErrors(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, err := range []error{c.PurgeTag("a", Hard), c.PurgePrefix("http://a/", Hard), c.PurgeURL("http://a/", Hard), c.Flush(Hard)} {
+	for _, err := range []error{c.PurgeTag(t.Context(), "a", Hard), c.PurgePrefix(t.Context(), "http://a/", Hard), c.PurgeURL(t.Context(), "http://a/", Hard), c.Flush(t.Context(), Hard)} {
 		if err != ErrClosed {
 			t.Errorf("after Close: %v", err)
 		}
@@ -307,7 +307,7 @@ func TestPurgeOfAnInvalidEscape(t *testing.T) {
 		if w := get(h, sent); !keysHit(w) {
 			t.Fatalf("%s: not stored", sent)
 		}
-		if err := c.PurgeURL("http://example.com"+sent, Hard); err != nil {
+		if err := c.PurgeURL(t.Context(), "http://example.com"+sent, Hard); err != nil {
 			t.Fatal(err)
 		}
 		if w := get(h, sent); keysHit(w) {

@@ -74,7 +74,7 @@ func TestPurgeURL(t *testing.T) {
 				if !keysHit(keysServe(h, r)) {
 					t.Fatal("not stored")
 				}
-				if err := c.PurgeURL(row.url, Hard); err != nil {
+				if err := c.PurgeURL(t.Context(), row.url, Hard); err != nil {
 					t.Fatal(err)
 				}
 				if purged := !keysHit(keysServe(h, r)); purged != row.want {
@@ -88,7 +88,7 @@ func TestPurgeURL(t *testing.T) {
 func TestPurgeErrors(t *testing.T) {
 	c := newCache(t, Options{})
 	for _, bad := range []string{"", "/a", "example.com/a", "//example.com/a", "ftp://example.com/a", "http:///a", "http://exa mple.com/", "http://example.com/%zz"} {
-		err := c.PurgeURL(bad, Hard)
+		err := c.PurgeURL(t.Context(), bad, Hard)
 		if err == nil || !strings.HasPrefix(err.Error(), "middleware: PurgeURL: ") || !strings.Contains(err.Error(), bad) {
 			t.Errorf("%q: %v", bad, err)
 		}
@@ -100,8 +100,8 @@ func TestPurgeInFlight(t *testing.T) {
 	for _, vary := range []string{"", "X-V"} {
 		for _, warm := range []bool{false, true} {
 			for name, purge := range map[string]func(c *Cache){
-				"PurgeURL": func(c *Cache) { _ = c.PurgeURL("http://example.com/", Hard) },
-				"Flush":    func(c *Cache) { _ = c.Flush(Hard) },
+				"PurgeURL": func(c *Cache) { _ = c.PurgeURL(t.Context(), "http://example.com/", Hard) },
+				"Flush":    func(c *Cache) { _ = c.Flush(t.Context(), Hard) },
 			} {
 				t.Run(fmt.Sprintf("%s vary %q warm %v", name, vary, warm), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
@@ -111,7 +111,7 @@ func TestPurgeInFlight(t *testing.T) {
 						if warm { // another variant, so that the key is known to vary
 							get(h, "/", "X-V", "other")
 							if vary == "" {
-								c.Flush(Hard)
+								c.Flush(t.Context(), Hard)
 							}
 						}
 						o.delay.Store(int64(time.Second))
@@ -163,7 +163,7 @@ func TestPurgeInFlightVariantNotListed(t *testing.T) {
 		wg.Go(func() { get(h, "/", "X-V", "c") }) // takes the place of b
 		synctest.Wait()
 		o.version.Store(1)
-		if err := c.PurgeURL("http://example.com/", Hard); err != nil {
+		if err := c.PurgeURL(t.Context(), "http://example.com/", Hard); err != nil {
 			t.Fatal(err)
 		}
 		o.delay.Store(0)
@@ -190,7 +190,7 @@ func TestPurgeRemembered(t *testing.T) {
 	}))
 	get(h, "/")
 	control = "max-age=60"
-	if err := c.PurgeURL("http://example.com/", Hard); err != nil {
+	if err := c.PurgeURL(t.Context(), "http://example.com/", Hard); err != nil {
 		t.Fatal(err)
 	}
 	get(h, "/")

@@ -12,12 +12,12 @@ const (
 	reasonConnection    = "connection"
 	reasonCredentials   = "credentials"
 	reasonPrecondition  = "precondition"
-	reasonOnlyIfCached  = "only-if-cached"
+	reasonOnlyIfCached  = "only_if_cached"
 	reasonCookie        = "cookie"
 	reasonTooLarge      = fill.ReasonTooLarge
 	reasonVariants      = "variants"
 	reasonEmpty         = fill.ReasonEmpty
-	reasonEventStream   = "event-stream"
+	reasonEventStream   = "event_stream"
 	reasonIncomplete    = fill.ReasonIncomplete
 	reasonTimeout       = fill.ReasonTimeout
 	reasonUnheard       = fill.ReasonUnheard

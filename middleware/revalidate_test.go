@@ -191,8 +191,8 @@ func TestRevalidateFails(t *testing.T) {
 		status  string
 	}{
 		{"max-age=60, stale-if-error=600", 200, "freshet; fwd=stale; fwd-status=503; ttl=0; detail=error"},
-		{"max-age=60, must-revalidate, stale-if-error=600", 503, "freshet; fwd=stale; detail=no-freshness"},
-		{"max-age=60", 503, "freshet; fwd=stale; detail=no-freshness"},
+		{"max-age=60, must-revalidate, stale-if-error=600", 503, "freshet; fwd=stale; detail=no_freshness"},
+		{"max-age=60", 503, "freshet; fwd=stale; detail=no_freshness"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			o := newVersioned(row.control)

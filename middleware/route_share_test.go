@@ -152,7 +152,7 @@ func TestShareKeepsTheRuleItJustPut(t *testing.T) {
 			get(h, "/vary")
 		}
 		total += calls - before
-		c.Flush(Hard)
+		c.Flush(t.Context(), Hard)
 	}
 	t.Logf("%d runs for 40 cold fetches", total)
 	if total > 60 {
@@ -227,7 +227,7 @@ func TestShareFromManySides(t *testing.T) {
 					version[i].Lock()
 					now[i]++
 					version[i].Unlock()
-					_ = c.PurgeTag(fmt.Sprint("t", i), Hard)
+					_ = c.PurgeTag(t.Context(), fmt.Sprint("t", i), Hard)
 				case 1:
 					_ = c.Handler(Policy{Name: "a", MaxBytes: 64<<10 + rand.Int63n(128<<10)})
 				default:

@@ -192,7 +192,7 @@ func TestNotStoredReasons(t *testing.T) {
 		wg.Go(func() { get(h, "/purged") })
 		time.Sleep(time.Second / 2)
 		// While it is made.
-		if err := c.PurgeURL("http://example.com/purged", Hard); err != nil {
+		if err := c.PurgeURL(t.Context(), "http://example.com/purged", Hard); err != nil {
 			t.Error(err)
 		}
 		wg.Wait()

@@ -220,7 +220,7 @@ func TestH12EventStream(t *testing.T) {
 		}
 		next <- struct{}{}
 	}
-	if got := resp.Header.Get("Cache-Status"); got != "freshet; fwd=uri-miss; detail=event-stream" {
+	if got := resp.Header.Get("Cache-Status"); got != "freshet; fwd=uri-miss; detail=event_stream" {
 		t.Errorf("Cache-Status %q", got)
 	}
 }

@@ -59,7 +59,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !keyed(req.URL) {
 		return t.base.RoundTrip(req)
 	}
-	r := &reply{req: req, in: inbound(req)}
+	r := &reply{req: req, in: asServed(req)}
 	t.exchange.ServeHTTP(r, &r.in)
 	return r.result()
 }
@@ -81,9 +81,9 @@ func keyed(u *url.URL) bool {
 // over TLS.
 var overTLS tls.ConnectionState
 
-// inbound returns a request as a server that is asked for req's URL sees it. It
+// asServed returns a request as a server that is asked for req's URL sees it. It
 // shares the header of req, which belongs to the caller.
-func inbound(req *http.Request) http.Request {
+func asServed(req *http.Request) http.Request {
 	in := *req
 	in.RequestURI = ""
 	if in.URL.Path == "" { // sent as "/"

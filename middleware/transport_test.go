@@ -385,7 +385,7 @@ func TestTransportApartFromHandler(t *testing.T) {
 	if s := c.Stats(); s.Hits < 2 {
 		t.Errorf("%+v", s)
 	}
-	if err := c.PurgeURL("http://api.internal/a", Hard); err != nil {
+	if err := c.PurgeURL(t.Context(), "http://api.internal/a", Hard); err != nil {
 		t.Fatal(err)
 	}
 	if resp, _, _ := ask(rt, "GET", "http://api.internal/a"); resp.Header.Get("Cache-Status") != "freshet; fwd=uri-miss; stored; ttl=60" {

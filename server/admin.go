@@ -60,7 +60,7 @@ func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 // so that a slow reader holds nothing up.
 func (s *Server) serveMetrics(w http.ResponseWriter, _ *http.Request) {
 	var b bytes.Buffer
-	sources := []cachefetch.MetricsSource{s.cache, processMetrics{s}}
+	sources := []cachefetch.MetricsSource{s.cache, serverMetrics{s}, processMetrics{}}
 	if s.gateway != nil {
 		sources = append(sources, s.gateway.sources()...)
 	}

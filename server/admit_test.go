@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,14 +46,16 @@ func TestLengthOfHTTP2(t *testing.T) {
 		for _, n := range lengths {
 			fields = append(fields, "content-length", n)
 		}
-		if got := askH2C(t, s.Addr(), fields...); got != want {
+		if got := askH2C(t, s.Addr(), fields...); !slices.Contains(strings.Fields(want), got) {
 			t.Errorf("%q: %s, want %s", lengths, got, want)
 		}
 	}
+	// Net/http refuses some of these itself (Go 1.27), and makes one of two that
+	// are equal.
 	f("200")
 	f("200", "0")
-	f("400", "5")
-	f("400", "x")
-	f("400", "0", "5")
-	f("400", "0", "0")
+	f("400 reset", "5")
+	f("400 reset", "x")
+	f("400 reset", "0", "5")
+	f("400 200", "0", "0")
 }

@@ -98,7 +98,7 @@ type Upstream struct {
 	Proxy bool
 
 	// What follows is about the client of the upstream, which is a
-	// [cachefetch.Transport]. Zero means what its options say, unless there is
+	// [upstream.Transport]. Zero means what its options say, unless there is
 	// something else here.
 
 	// RequestsPerSecond and Latency say what is expected of the upstream; the
@@ -140,6 +140,10 @@ type Upstream struct {
 	// IdleTimeout is how long an idle connection is kept. It should be less
 	// than the upstream's own limit.
 	IdleTimeout time.Duration
+
+	// MaxConnAge is how long a connection takes new requests, so that a change
+	// of the upstream's addresses is seen. Zero means 5 minutes.
+	MaxConnAge time.Duration
 }
 
 // A Route sends the requests of one pattern to an upstream, through the cache.

@@ -10,9 +10,10 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/go-chi/chi/v5"
+
 	"github.com/freshet-go/freshet/cachefetch"
 	cachemw "github.com/freshet-go/freshet/middleware"
-	"github.com/go-chi/chi/v5"
 )
 
 // gateway routes requests through the cache to upstreams. The router is
@@ -30,7 +31,7 @@ type gateway struct {
 // routing is one generation of routes. It is never changed once in use.
 type routing struct {
 	mux       http.Handler
-	upstreams map[string]*upstream
+	upstreams map[string]*forwarder
 	limiters  map[cachemw.LimitOptions]*cachemw.Limiter
 }
 
@@ -50,13 +51,13 @@ func (g *gateway) apply(c Config) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	old := g.current.Load()
-	next := &routing{upstreams: make(map[string]*upstream), limiters: make(map[cachemw.LimitOptions]*cachemw.Limiter)}
+	next := &routing{upstreams: make(map[string]*forwarder), limiters: make(map[cachemw.LimitOptions]*cachemw.Limiter)}
 	for _, uc := range c.Upstreams {
 		if old != nil && old.upstreams[uc.Name] != nil && old.upstreams[uc.Name].config == uc {
 			next.upstreams[uc.Name] = old.upstreams[uc.Name]
 			continue
 		}
-		u, err := newUpstream(uc, &g.bufs, g.log)
+		u, err := newForwarder(uc, &g.bufs, g.log)
 		if err != nil {
 			return fmt.Errorf("server: upstream %s: %w", uc.Name, err)
 		}

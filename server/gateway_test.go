@@ -489,7 +489,7 @@ func TestErrorsOfNew(t *testing.T) {
 		}
 	}
 	f("max_bytes: 1MiB\n"+valid+"    policy:\n      max_body_bytes: 1MiB\n",
-		"f.yaml:9:23: routes[0].policy.max_body_bytes: 1048576: more than an eighth of Options.MaxBytes, 131072")
+		"f.yaml:9:23: routes[0].policy.max_body_bytes: 1048576: more than an eighth of max_bytes, 131072")
 	f("max_bytes: 1KiB\n"+valid, "f.yaml:1:12: max_bytes: 1024: must be at least 65536 bytes")
 	f("admin: :9090\n"+valid, `f.yaml:1:8: admin: ":9090": refusing to listen beyond loopback without an admin token`)
 

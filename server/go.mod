@@ -3,13 +3,13 @@ module github.com/freshet-go/freshet/server
 go 1.26.0
 
 require (
+	github.com/VictoriaMetrics/metrics v1.44.0
 	github.com/freshet-go/freshet v0.1.0
 	github.com/go-chi/chi/v5 v5.5.0
 	go.yaml.in/yaml/v4 v4.0.0
 )
 
 require (
-	github.com/VictoriaMetrics/metrics v1.44.0 // indirect
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/dgraph-io/ristretto/v2 v2.4.2 // indirect
 	github.com/dunglas/httpsfv v1.1.2 // indirect

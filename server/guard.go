@@ -72,6 +72,7 @@ type requestBody struct {
 
 	reading sync.Mutex // held by a Read
 	over    bool       // guarded by reading; the handler has returned
+	closed  atomic.Bool
 	ended   atomic.Bool
 }
 
@@ -85,7 +86,7 @@ func (e *bodyError) Unwrap() error { return e.err }
 func (b *requestBody) Read(p []byte) (int, error) {
 	b.reading.Lock()
 	defer b.reading.Unlock()
-	if b.over {
+	if b.over || b.closed.Load() {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	n, err := b.ReadCloser.Read(p)
@@ -99,6 +100,15 @@ func (b *requestBody) Read(p []byte) (int, error) {
 		b.ended.Store(true)
 	}
 	return n, err
+}
+
+// Close makes further Reads fail, and leaves what was not read to net/http. Its
+// own Close waits for a Read under way, which waits for a client that may be
+// waiting for the answer: ReverseProxy closes the body before that is sent (Go
+// 1.27).
+func (b *requestBody) Close() error {
+	b.closed.Store(true)
+	return nil
 }
 
 // A lastAnswer is the ResponseWriter for an HTTP/1 request with a body. If the

@@ -67,6 +67,14 @@ func parseMetrics(text string) (map[string]*metricFamily, error) {
 			return nil, fail("not a sample")
 		}
 		f := families[current]
+		if ofProcess(m[1]) { // the library says their types only if a program asks it to
+			current = m[1]
+			if f = families[current]; f == nil {
+				f = &metricFamily{kind: "untyped", samples: make(map[string]float64)}
+				families[current] = f
+			}
+			m[3] = strings.ReplaceAll(m[3], `", `, `",`)
+		}
 		if f == nil || f.kind == "" {
 			return nil, fail("sample before HELP and TYPE")
 		}
@@ -84,7 +92,7 @@ func parseMetrics(text string) (map[string]*metricFamily, error) {
 		if _, ok := f.samples[series]; ok {
 			return nil, fail("series twice")
 		}
-		if f.kind != "gauge" && (v < 0 || math.IsNaN(v)) {
+		if f.kind != "gauge" && f.kind != "untyped" && (v < 0 || math.IsNaN(v)) {
 			return nil, fail("negative")
 		}
 		f.samples[series] = v
@@ -103,6 +111,11 @@ func parseMetrics(text string) (map[string]*metricFamily, error) {
 		}
 	}
 	return families, nil
+}
+
+// ofProcess reports whether a sample is of the process or the Go runtime.
+func ofProcess(sample string) bool {
+	return strings.HasPrefix(sample, "go_") || strings.HasPrefix(sample, "process_")
 }
 
 func belongs(sample, family, kind string) bool {
@@ -181,13 +194,14 @@ func checkHistogram(name string, f *metricFamily) error {
 // The parser would be of no use if it took everything.
 func TestParseMetricsIsStrict(t *testing.T) {
 	const head = "# HELP a_total A.\n# TYPE a_total counter\n"
-	if _, err := parseMetrics(head + "a_total{x=\"1\",y=\"\\\"\"} 5\na_total 3.5\n"); err != nil {
+	if _, err := parseMetrics(head + "a_total{x=\"1\",y=\"\\\"\"} 5\na_total 3.5\ngo_a 1\ngo_b{x=\"1\", y=\"2\"} 2\n"); err != nil {
 		t.Errorf("good text refused: %v", err)
 	}
 	for _, bad := range []string{
 		"", "a_total 1\n", "# TYPE a_total counter\na_total 1\n", "# HELP a_total A.\na_total 1\n",
 		head, head + "a_total 1", head + "a_total 1\na_total 2\n", head + "b_total 1\n", head + "a_total -1\n",
 		head + "a_total{x=1} 1\n", head + "a_total{x=\"1\",x=\"2\"} 1\n", head + "a_total one\n",
+		"go_a 1\ngo_a 1\n", "go_a 1\nb 1\n", "go_a{x=1} 1\n",
 		head + "a_total 1\n" + head + "a_total{x=\"1\"} 1\n",
 		"# HELP a A.\n# TYPE a counter\na 1\n",
 		"# HELP h H.\n# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 1\nh_sum 1\nh_count 1\n",

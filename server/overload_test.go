@@ -119,7 +119,7 @@ func TestUpstreamMetrics(t *testing.T) {
 		`freshet_upstream_wait_seconds_count{upstream="files",phase="queue"}`:                  2,
 		`freshet_upstream_wait_seconds_count{upstream="files",phase="dial"}`:                   1,
 		`freshet_upstream_connections_total{upstream="files",kind="reused"}`:                   1,
-		`freshet_upstream_refused_total{upstream="app",reason="queue full"}`:                   0,
+		`freshet_upstream_refused_total{upstream="app",reason="queue_full"}`:                   0,
 		`freshet_upstream_max_connections{upstream="files"}`:                                   130, // 100 on average, 30 more at times
 		`freshet_limit_max_in_flight{route="files"}`:                                           3,
 		`freshet_limit_wait_seconds_count{route="/*"}`:                                         1,

@@ -107,6 +107,7 @@ var upstreamFields = []field[Upstream]{
 	{"body_timeout", func(d *decoder, p string, n *node, u *Upstream) { u.BodyTimeout = d.duration(p, n) }},
 	{"request_timeout", func(d *decoder, p string, n *node, u *Upstream) { u.RequestTimeout = d.duration(p, n) }},
 	{"idle_timeout", func(d *decoder, p string, n *node, u *Upstream) { u.IdleTimeout = d.duration(p, n) }},
+	{"max_conn_age", func(d *decoder, p string, n *node, u *Upstream) { u.MaxConnAge = d.duration(p, n) }},
 }
 
 var routeFields = []field[Route]{

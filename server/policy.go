@@ -2,93 +2,56 @@ package server
 
 import (
 	"errors"
-	"fmt"
-	"slices"
 	"strings"
-	"time"
+	"unicode"
 
 	cachemw "github.com/freshet-go/freshet/middleware"
 )
 
-// policyParts split a policy into the values that can be wrong by themselves,
-// each under its key in the file. An error of one part is reported where that
-// part stands; what is wrong only in combination, where the policy stands.
-func policyParts(p cachemw.Policy) []policyPart {
-	parts := []policyPart{
-		{"name", cachemw.Policy{Name: p.Name}},
-		{"ttl", cachemw.Policy{TTL: p.TTL}},
-		{"heuristic_limit", cachemw.Policy{HeuristicLimit: p.HeuristicLimit}},
-		{"targeted_fields", cachemw.Policy{TargetedFields: p.TargetedFields}},
-		{"set_cookie", cachemw.Policy{SetCookie: p.SetCookie}},
-		{"stale_while_revalidate", cachemw.Policy{StaleWhileRevalidate: p.StaleWhileRevalidate}},
-		{"stale_if_error", cachemw.Policy{StaleIfError: p.StaleIfError}},
-		{"soft_timeout", cachemw.Policy{SoftTimeout: p.SoftTimeout}},
-		{"fill_timeout", cachemw.Policy{FillTimeout: p.FillTimeout}},
-		{"wait_timeout", cachemw.Policy{WaitTimeout: p.WaitTimeout}},
-		{"max_body_bytes", cachemw.Policy{MaxBodyBytes: p.MaxBodyBytes}},
-		{"max_bytes", cachemw.Policy{MaxBytes: p.MaxBytes}},
-		{"max_waiting", cachemw.Policy{MaxWaiting: p.MaxWaiting}},
-		{"max_orphans", cachemw.Policy{MaxOrphans: p.MaxOrphans}},
-		{"max_variants", cachemw.Policy{MaxVariants: p.MaxVariants}},
-		{"query", cachemw.Policy{Query: p.Query}},
-		{"credentials", cachemw.Policy{Credentials: p.Credentials}},
-		{"headers", cachemw.Policy{Headers: p.Headers}},
-		{"request_directives", cachemw.Policy{RequestDirectives: p.RequestDirectives}},
-	}
-	statuses := make([]int, 0, len(p.StatusTTL))
-	for status := range p.StatusTTL {
-		statuses = append(statuses, status)
-	}
-	slices.Sort(statuses)
-	for _, status := range statuses {
-		parts = append(parts, policyPart{
-			fmt.Sprintf("status_ttl.%d", status),
-			cachemw.Policy{StatusTTL: map[int]time.Duration{status: p.StatusTTL[status]}},
-		})
-	}
-	return parts
-}
-
-type policyPart struct {
-	key    string
-	policy cachemw.Policy
-}
-
 func validatePolicy(l *errorList, path string, p cachemw.Policy, check func(cachemw.Policy) error) {
-	before := len(l.errs)
-	for _, part := range policyParts(p) {
-		for _, err := range flatten(check(part.policy)) {
-			l.add(path+"."+part.key, "%s", policyReason(err))
-		}
-	}
-	if len(l.errs) > before {
-		return
-	}
-	for _, err := range flatten(check(p)) {
-		l.add(path, "%v", err)
-	}
+	l.addOptions(path+".", check(p))
 }
-
-// limitKeys maps the names of a limiter's options to those in a file.
-var limitKeys = map[string]string{"MaxInFlight": "max_in_flight", "MaxQueue": "max_queue", "QueueTimeout": "queue_timeout"}
 
 func validateLimit(l *errorList, path string, o cachemw.LimitOptions) {
-	for _, err := range flatten(o.Validate()) {
-		field, reason, _ := strings.Cut(strings.TrimPrefix(err.Error(), "middleware: LimitOptions."), ": ")
-		l.add(path+"."+limitKeys[field], "%s", reason)
+	l.addOptions(path+".", o.Validate())
+}
+
+// addOptions reports what is wrong with options that a configuration has under
+// a path, each where it stands in the file, in the file's words.
+func (l *errorList) addOptions(path string, err error) {
+	for _, e := range flatten(err) {
+		var o *cachemw.OptionError
+		if errors.As(e, &o) {
+			l.add(path+fileName(o.Field), "%s: %s", o.Given(), o.Because(fileName))
+		} else {
+			l.add(strings.TrimSuffix(path, "."), "%v", e)
+		}
 	}
 }
 
-// policyReason drops "middleware: Policy.Field: ", which the path says too.
-func policyReason(err error) string {
-	rest, ok := strings.CutPrefix(err.Error(), "middleware: Policy.")
-	if !ok {
-		return err.Error()
+// fileName returns how a field of options is called in a file: max_body_bytes
+// for MaxBodyBytes, status_ttl.404 for StatusTTL[404]. Those of the cache stand
+// at its top.
+func fileName(field string) string {
+	field = strings.TrimPrefix(field, "Options.")
+	var name strings.Builder
+	var last rune
+	for _, r := range field {
+		switch {
+		case r == '[':
+			name.WriteByte('.')
+		case r == ']':
+		case unicode.IsUpper(r):
+			if unicode.IsLower(last) {
+				name.WriteByte('_')
+			}
+			name.WriteRune(unicode.ToLower(r))
+		default:
+			name.WriteRune(r)
+		}
+		last = r
 	}
-	if _, reason, ok := strings.Cut(rest, ": "); ok {
-		return reason
-	}
-	return rest
+	return name.String()
 }
 
 // flatten takes apart what errors.Join has put together.

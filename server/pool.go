@@ -7,13 +7,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/cachefetch/upstream"
 )
 
 // transportOptions are the settings of an upstream's client. What is zero here
-// and not a gateway's own default is that of package cachefetch.
-func (u Upstream) transportOptions() cachefetch.TransportOptions {
-	o := cachefetch.TransportOptions{
+// and not a gateway's own default is that of package upstream.
+func (u Upstream) transportOptions() upstream.Options {
+	o := upstream.Options{
 		Name: u.Name,
 		// A reload replaces a transport by one of the same name while
 		// requests are under way. The admin listener has the metrics of both.
@@ -33,6 +33,7 @@ func (u Upstream) transportOptions() cachefetch.TransportOptions {
 		// Bodies may be long: BodyTimeout watches over them.
 		RequestTimeout:  cmp.Or(u.RequestTimeout, -1),
 		IdleConnTimeout: u.IdleTimeout,
+		MaxConnAge:      u.MaxConnAge,
 		DisableHTTP2:    u.NoHTTP2,
 		H2C:             u.H2C,
 		// Clients get the bytes that the upstream sent, compressed or not.
@@ -61,6 +62,7 @@ var poolKeys = []string{
 	"BodyTimeout", "body_timeout",
 	"RequestTimeout", "request_timeout",
 	"IdleConnTimeout", "idle_timeout",
+	"MaxConnAge", "max_conn_age",
 	"DisableHTTP2", "http2: false",
 	"H2C", "h2c",
 }
@@ -72,7 +74,7 @@ var poolKey = strings.NewReplacer(poolKeys...)
 func validatePool(l *errorList, path string, u Upstream) {
 	_, err := u.withDefaults().transportOptions().WithDefaults()
 	for _, e := range flatten(err) {
-		field, reason, ok := strings.Cut(strings.TrimPrefix(e.Error(), "cachefetch: TransportOptions."), ": ")
+		field, reason, ok := strings.Cut(strings.TrimPrefix(e.Error(), "upstream: Options."), ": ")
 		if !ok {
 			l.add(path, "%v", e)
 			continue

@@ -18,7 +18,7 @@ import (
 // rewrite directs a request to the upstream. ReverseProxy has removed
 // hop-by-hop fields and what the client claimed in Forwarded and
 // X-Forwarded-*.
-func (u *upstream) rewrite(p *httputil.ProxyRequest) {
+func (u *forwarder) rewrite(p *httputil.ProxyRequest) {
 	// A URL can say more than a path and a query, and net/http obeys it: Opaque
 	// would stand in the request line in place of all that is set here.
 	p.Out.URL = &url.URL{Path: p.In.URL.Path, RawPath: p.In.URL.RawPath}
@@ -74,7 +74,7 @@ func (w asSent) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 // fail answers a request whose exchange with the upstream failed before there
 // was a response header: with a stale response if there is one, else 503 with
 // Retry-After, 504 or 502. If its body was at fault it is answered 400.
-func (u *upstream) fail(w http.ResponseWriter, r *http.Request, err error) {
+func (u *forwarder) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.As(err, new(*bodyError)) {
 		refuse(w, http.StatusBadRequest)
 		return

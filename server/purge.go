@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -119,7 +120,7 @@ func (s *Server) servePurge(w http.ResponseWriter, r *http.Request) {
 	}
 	p, err := parsePurge(body)
 	if err == nil {
-		err = s.purge(p)
+		err = s.purge(r.Context(), p)
 	}
 	var wrong *fieldError
 	switch {
@@ -134,7 +135,7 @@ func (s *Server) servePurge(w http.ResponseWriter, r *http.Request) {
 }
 
 // purge does what p says. What the cache finds wrong is an error of the field.
-func (s *Server) purge(p purgeRequest) error {
+func (s *Server) purge(ctx context.Context, p purgeRequest) error {
 	mode := cachemw.Hard
 	if p.Soft {
 		mode = cachemw.Soft
@@ -143,13 +144,13 @@ func (s *Server) purge(p purgeRequest) error {
 	var err error
 	switch {
 	case p.URL != "":
-		field, err = "url", s.cache.PurgeURL(p.URL, mode)
+		field, err = "url", s.cache.PurgeURL(ctx, p.URL, mode)
 	case p.Prefix != "":
-		field, err = "prefix", s.cache.PurgePrefix(p.Prefix, mode)
+		field, err = "prefix", s.cache.PurgePrefix(ctx, p.Prefix, mode)
 	case p.Tag != "":
-		field, err = "tag", s.cache.PurgeTag(p.Tag, mode)
+		field, err = "tag", s.cache.PurgeTag(ctx, p.Tag, mode)
 	default:
-		err = s.cache.Flush(mode)
+		err = s.cache.Flush(ctx, mode)
 	}
 	if err == nil || errors.Is(err, cachemw.ErrClosed) {
 		return err

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/cachefetch/upstream"
 	cachemw "github.com/freshet-go/freshet/middleware"
 )
 
@@ -59,7 +59,7 @@ func TestDrain(t *testing.T) {
 	if err := within(t, s.done, "Serve"); err != nil {
 		t.Errorf("Serve: %v", err)
 	}
-	if err := s.Cache().PurgeURL("http://x/", cachemw.Hard); !errors.Is(err, cachemw.ErrClosed) {
+	if err := s.Cache().PurgeURL(t.Context(), "http://x/", cachemw.Hard); !errors.Is(err, cachemw.ErrClosed) {
 		t.Errorf("the cache was not closed: %v", err)
 	}
 }
@@ -184,18 +184,18 @@ func TestSettingsReachTheirPlace(t *testing.T) {
 		Name: "a", URL: "http://a", MaxConns: 7, MaxIdleConns: 6, MaxInFlight: 9, MaxQueue: 10, NoHTTP2: true,
 		QueueTimeout: 500 * time.Millisecond, ConnTimeout: time.Second, DialTimeout: 2 * time.Second,
 		TLSTimeout: 3 * time.Second, ResponseHeaderTimeout: 4 * time.Second, BodyTimeout: 6 * time.Second,
-		RequestTimeout: 7 * time.Second, IdleTimeout: 5 * time.Second,
+		RequestTimeout: 7 * time.Second, IdleTimeout: 5 * time.Second, MaxConnAge: 8 * time.Second,
 	}
 	got := u.withDefaults().transportOptions()
 	if via, err := got.Proxy(nil); via != nil || err != nil {
 		t.Errorf("a proxy is used: %v, %v", via, err)
 	}
 	got.Proxy = nil
-	want := cachefetch.TransportOptions{
+	want := upstream.Options{
 		Name: "a", Unlisted: true, MaxConnsPerHost: 7, MaxIdleConnsPerHost: 6, MaxInFlight: 9, MaxQueue: 10,
 		QueueTimeout: 500 * time.Millisecond, ConnTimeout: time.Second, DialTimeout: 2 * time.Second,
 		TLSTimeout: 3 * time.Second, ResponseHeaderTimeout: 4 * time.Second, BodyTimeout: 6 * time.Second,
-		RequestTimeout: 7 * time.Second, IdleConnTimeout: 5 * time.Second, DisableHTTP2: true, DisableCompression: true,
+		RequestTimeout: 7 * time.Second, IdleConnTimeout: 5 * time.Second, MaxConnAge: 8 * time.Second, DisableHTTP2: true, DisableCompression: true,
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -109,7 +110,7 @@ func TestRequestTargetsOfHTTP2(t *testing.T) {
 		if p := seen.Load(); p != nil {
 			line = *p
 		}
-		if got != want || line != wantSeen {
+		if !slices.Contains(strings.Fields(want), got) || line != wantSeen {
 			t.Errorf("%s %s %s: %s, upstream saw %q; want %s, %q", method, authority, path, got, line, want, wantSeen)
 		}
 	}
@@ -118,7 +119,7 @@ func TestRequestTargetsOfHTTP2(t *testing.T) {
 	f("POST", "a.example", "/x y?\xa0&#", "200", "/base/x%20y?%A0&%23 a.example")
 	f("GET", "a.example", "/x?\r\nA: b", "reset", "")
 	f("GET", "a.example", "/x?\ty", "reset", "")
-	f("GET", "a.example", "a:http://127.0.0.1/secret", "400", "")
+	f("GET", "a.example", "a:http://127.0.0.1/secret", "400 reset", "") // by net/http (Go 1.27)
 	f("GET", "a.example", "x", "reset", "")
 	f("GET", "a.example", "/../x", "400", "")
 	f("GET", "a.example", "*", "400", "")

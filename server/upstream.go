@@ -7,16 +7,16 @@ import (
 	"net/url"
 	"sync/atomic"
 
-	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/cachefetch/upstream"
 	"github.com/freshet-go/freshet/server/internal/discreet"
 )
 
-// upstream is one origin with its pool of connections. It outlives the router
+// A forwarder is one upstream with its pool of connections. It outlives the router
 // that made it if the next one has the same settings.
-type upstream struct {
+type forwarder struct {
 	config    Upstream // with defaults
 	target    *url.URL
-	transport *cachefetch.Transport
+	transport *upstream.Transport
 	proxy     *httputil.ReverseProxy
 	failures  discreet.Throttle
 	log       *slog.Logger
@@ -25,17 +25,17 @@ type upstream struct {
 	retired atomic.Bool
 }
 
-// newUpstream opens nothing yet. The configuration is valid.
-func newUpstream(c Upstream, bufs *bufferPool, log *slog.Logger) (*upstream, error) {
+// newForwarder opens nothing yet. The configuration is valid.
+func newForwarder(c Upstream, bufs *bufferPool, log *slog.Logger) (*forwarder, error) {
 	target, err := CheckURL(c.URL)
 	if err != nil {
 		return nil, err
 	}
-	transport, err := cachefetch.NewTransport(c.transportOptions())
+	transport, err := upstream.New(c.transportOptions())
 	if err != nil {
 		return nil, err
 	}
-	u := &upstream{
+	u := &forwarder{
 		config:    c,
 		target:    target,
 		transport: transport,
@@ -53,7 +53,7 @@ func newUpstream(c Upstream, bufs *bufferPool, log *slog.Logger) (*upstream, err
 }
 
 // ServeHTTP sends r upstream and the response to w.
-func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (u *forwarder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	u.active.Add(1)
 	defer func() {
 		if u.active.Add(-1) == 0 && u.retired.Load() {
@@ -65,7 +65,7 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // retire closes the idle connections now, and those that are in use when the
 // last exchange has ended: one that comes late would keep them open again.
-func (u *upstream) retire() {
+func (u *forwarder) retire() {
 	u.retired.Store(true)
 	u.transport.CloseIdleConnections()
 }

@@ -11,7 +11,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
-	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/cachefetch/upstream"
 )
 
 // An https upstream is spoken to in HTTP/2 if it can, and only with a
@@ -26,7 +26,7 @@ func TestUpstreamOverTLS(t *testing.T) {
 	defer origin.Close()
 
 	c := Upstream{Name: "app", URL: origin.URL, PreserveHost: true}.withDefaults()
-	u, err := newUpstream(c, &bufferPool{}, slog.New(slog.DiscardHandler))
+	u, err := newForwarder(c, &bufferPool{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,14 +42,14 @@ func TestUpstreamOverTLS(t *testing.T) {
 	roots := x509.NewCertPool()
 	roots.AddCert(origin.Certificate())
 	u.transport.CloseIdleConnections()
-	u, err = newUpstream(c, &bufferPool{}, slog.New(slog.DiscardHandler))
+	u, err = newForwarder(c, &bufferPool{}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer u.retire()
 	o := c.transportOptions()
 	o.TLSClientConfig = &tls.Config{RootCAs: roots}
-	if u.transport, err = cachefetch.NewTransport(o); err != nil {
+	if u.transport, err = upstream.New(o); err != nil {
 		t.Fatal(err)
 	}
 	u.proxy.Transport = u.transport

@@ -80,20 +80,10 @@ func (c Config) validateExposure() error {
 	return l.err()
 }
 
-// cacheOptions maps the names of the cache's options to those in a file.
-var cacheOptions = map[string]string{"MaxBytes": "max_bytes", "RefreshWorkers": "refresh_workers"}
-
 // cacheError gives errors of the cache's constructor their place.
 func (c Config) cacheError(err error) error {
 	l := &errorList{where: c.where}
-	for _, e := range flatten(err) {
-		field, reason, _ := strings.Cut(strings.TrimPrefix(e.Error(), "middleware: Options."), ": ")
-		if path, ok := cacheOptions[field]; ok {
-			l.add(path, "%s", reason)
-		} else {
-			l.add("", "%v", e)
-		}
-	}
+	l.addOptions("", err)
 	return l.err()
 }
 
@@ -146,6 +136,7 @@ func (c Config) validateUpstreams(l *errorList) {
 			l.add(path+".h2c", "true: only for http URLs, https negotiates HTTP/2 by itself")
 		}
 		notNegative(l, path+".request_timeout", u.RequestTimeout)
+		notNegative(l, path+".max_conn_age", u.MaxConnAge)
 		validatePool(l, path, u)
 	}
 }

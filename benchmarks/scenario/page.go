@@ -12,7 +12,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
-	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/cachefetch/fanout"
 )
 
 // content is the page: what the three upstreams say, in one.
@@ -36,7 +36,7 @@ func (s *service) page(w http.ResponseWriter, r *http.Request) {
 	var c content
 	var err error
 	if s.config.SideBySide {
-		c.User, c.Preferences, c.Content, err = cachefetch.Join3(r.Context(), call(0), call(1), call(2))
+		c.User, c.Preferences, c.Content, err = fanout.Join3(r.Context(), call(0), call(1), call(2))
 	} else {
 		c, err = inTurn(r.Context(), call(0), call(1), call(2))
 	}

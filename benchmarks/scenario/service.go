@@ -19,16 +19,16 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/freshet-go/freshet/benchmarks/internal/proc"
-	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/cachefetch/upstream"
 	cachemw "github.com/freshet-go/freshet/middleware"
 )
 
 // serviceConfig is the service, with the levers that are pulled.
 type serviceConfig struct {
 	Upstreams  []upstreamReady
-	Pool       bool    // cachefetch.NewTransport instead of http.DefaultClient
+	Pool       bool    // upstream.New instead of http.DefaultClient
 	Rate       float64 // requests a second that the pool is made for
-	SideBySide bool    // cachefetch.Join3 instead of one call after another
+	SideBySide bool    // fanout.Join3 instead of one call after another
 	Cache      bool    // Cache.Handler in front
 	Limit      int     // requests in the handler at once, by middleware.Limit; 0 means no limit
 }
@@ -61,7 +61,7 @@ type service struct {
 
 // note counts an error by its innermost cause.
 func (s *service) note(err error) {
-	if refused := (*cachefetch.RefusedError)(nil); errors.As(err, &refused) {
+	if refused := (*upstream.RefusedError)(nil); errors.As(err, &refused) {
 		err = errors.New("refused, " + refused.Reason) // without the upstream's port
 	}
 	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(inner) {
@@ -141,7 +141,7 @@ func (s *service) connect() error {
 			s.clients = append(s.clients, naive)
 			continue
 		}
-		options := cachefetch.TransportOptions{
+		options := upstream.Options{
 			Name:              theUpstreams[i].Name,
 			RequestsPerSecond: s.config.Rate,
 			Latency:           theUpstreams[i].Delay,
@@ -149,7 +149,7 @@ func (s *service) connect() error {
 		if secure {
 			options.TLSClientConfig = &tls.Config{RootCAs: trusted}
 		}
-		transport, err := cachefetch.NewTransport(options)
+		transport, err := upstream.New(options)
 		if err != nil {
 			return err
 		}
@@ -191,7 +191,7 @@ func (s *service) stats() serviceStats {
 
 // status returns what a client is told of an error.
 func status(err error) int {
-	if errors.Is(err, cachefetch.ErrRefused) {
+	if errors.Is(err, upstream.ErrRefused) {
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusBadGateway

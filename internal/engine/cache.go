@@ -110,7 +110,17 @@ func New[Q, V any](cfg Config[Q, V]) (*Cache[Q, V], error) {
 func (c *Cache[Q, V]) Now() Instant { return Instant(time.Since(c.base)) }
 
 // Generation draws the next generation. A load draws one before it begins.
-func (c *Cache[Q, V]) Generation() uint64 { return c.gen.Add(1) }
+//
+// It is drawn before a purge or after it, and not while one is being noted: else
+// a load could have a generation later than the purge's and still find what the
+// purge removes, and those who come after the purge would join it.
+func (c *Cache[Q, V]) Generation() uint64 {
+	c.epochs.mu.RLock()
+	defer c.epochs.mu.RUnlock()
+	return c.draw()
+}
+
+func (c *Cache[Q, V]) draw() uint64 { return c.gen.Add(1) }
 
 // Newest returns the generation drawn last: all loads and purges that have
 // begun have this one or an older one, all others will have newer ones.

@@ -6,17 +6,21 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"github.com/freshet-go/freshet/internal/inbound"
 )
 
 // A Detached context keeps every value of the context it came from, and has a
-// deadline of its own in place of that one's cancellation.
+// deadline of its own in place of that one's cancellation. That one's deadline
+// can still be read, by [inbound.Deadline].
 //
 // It is not made of context.WithoutCancel and context.WithTimeout because its
 // deadline can be lifted: a response that turns out not to be shared lives as
 // long as its own client, not as long as a load may take.
 type Detached struct {
 	values   context.Context
-	liftable bool // it may go on after its deadline
+	inbound  time.Time // deadline of the request that it came from; zero = none
+	liftable bool      // it may go on after its deadline
 
 	mu       sync.Mutex
 	done     chan struct{}
@@ -40,6 +44,7 @@ func Detach(ctx context.Context, timeout time.Duration, expired func() (goesOn b
 		done:     make(chan struct{}),
 		deadline: time.Now().Add(timeout),
 	}
+	d.inbound, _ = inbound.Deadline(ctx)
 	d.mu.Lock() // the timer may fire before d.timer is set
 	d.expired = expired
 	d.timer = time.AfterFunc(timeout, d.expire)
@@ -148,7 +153,12 @@ func (d *Detached) Cause() error {
 }
 
 // Value implements [context.Context].
-func (d *Detached) Value(key any) any { return d.values.Value(key) }
+func (d *Detached) Value(key any) any {
+	if key == (inbound.Key{}) {
+		return d.inbound
+	}
+	return d.values.Value(key)
+}
 
 // AfterFunc makes package context derive children of d without a goroutine
 // for each.

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/freshet-go/freshet/internal/inbound"
 )
 
 type userKey struct{}
@@ -18,6 +20,9 @@ func TestDetachedKeepsValuesNotCancellation(t *testing.T) {
 		cancel()
 		if d.Err() != nil || context.Cause(d) != nil {
 			t.Errorf("ended with its parent: %v, cause %v", d.Err(), context.Cause(d))
+		}
+		if at, ok := inbound.Deadline(d); !ok || at != time.Now().Add(time.Second) {
+			t.Errorf("inbound deadline %v %v, want its parent's", at, ok)
 		}
 		if got := d.Value(userKey{}); got != "alice" {
 			t.Errorf("value %v, want alice", got)

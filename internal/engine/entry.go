@@ -66,17 +66,26 @@ type Times struct {
 	KeepUntil       Instant // until then it is worth keeping, if only to be validated
 }
 
+// ForEver is the longest lifetime, and the longest window. It is short enough
+// that the sum of all that one entry has, on this clock or in nanoseconds since
+// 1970, cannot overflow: no two of its instants fall together because both are
+// the last one there is.
+const ForEver = 50 * 365 * 24 * time.Hour
+
 // NewTimes returns the times of an entry stored at now, with the given
-// lifetime and stale windows. Both windows begin when the lifetime ends.
+// lifetime and stale windows. Both windows begin when the lifetime ends. None
+// is negative or longer than ForEver.
 func NewTimes(now Instant, fresh, whileRevalidate, ifError time.Duration) Times {
-	until := now.Add(max(fresh, 0))
+	until := now.Add(bounded(fresh))
 	return Times{
 		Stored:          now,
 		FreshUntil:      until,
-		RevalidateUntil: until.Add(max(whileRevalidate, 0)),
-		ErrorUntil:      until.Add(max(ifError, 0)),
+		RevalidateUntil: until.Add(bounded(whileRevalidate)),
+		ErrorUntil:      until.Add(bounded(ifError)),
 	}
 }
+
+func bounded(d time.Duration) time.Duration { return min(max(d, 0), ForEver) }
 
 // State returns the state at now of an entry with these times.
 func (t Times) State(now Instant) State {
@@ -116,6 +125,14 @@ func (t Times) Soften(at Instant) Times {
 	t.RevalidateUntil = at.Add(max(t.RevalidateUntil.Sub(t.FreshUntil), 0))
 	t.ErrorUntil = at.Add(max(t.ErrorUntil.Sub(t.FreshUntil), 0))
 	t.FreshUntil = at
+	return t
+}
+
+// EndBy returns t for an entry that is of no use to anyone from end on.
+func (t Times) EndBy(end Instant) Times {
+	for _, at := range []*Instant{&t.FreshUntil, &t.RevalidateUntil, &t.ErrorUntil, &t.KeepUntil} {
+		*at = min(*at, end)
+	}
 	return t
 }
 
@@ -212,7 +229,12 @@ func (e *Entry[V]) State(now Instant) State {
 
 // stale is the rest of State, outlined so that the fast path is inlined.
 func (e *Entry[V]) stale(now Instant) State {
-	t := e.Now()
+	t := e.Times
+	if at := Instant(e.softened.Load()); at != 0 {
+		// A caller may have read the clock before it looked at e, and before the
+		// purge that it has now noticed: e is not fresh to that one either.
+		t = t.Soften(min(at, now))
+	}
 	return t.State(now)
 }
 
@@ -250,7 +272,8 @@ func (e *Entry[V]) Backoff(now Instant) bool { return now < Instant(e.retryAt.Lo
 // base, doubled with each failure in a row up to limit, less a random half.
 // Without it every stale hit during an outage would ask again.
 func (e *Entry[V]) Failed(now Instant, base, limit time.Duration) {
-	d := base
+	limit = bounded(limit)
+	d := min(base, limit)
 	for n := e.failures.Add(1); n > 1 && 0 < d && d < limit; n-- {
 		d *= 2
 	}

@@ -18,6 +18,9 @@ const (
 	modes = iota
 )
 
+// Valid reports whether m is one of the modes that there are.
+func (m Mode) Valid() bool { return m < modes }
+
 // Bounds of the tables of purges. When one is full, all entries are looked at
 // once, and the table begins anew; so a purge costs on average what one in
 // maxTags of a walk does, and nothing that grows with what is stored. Prefixes
@@ -199,12 +202,12 @@ func (c *Cache[Q, V]) Forget() {
 		return // closed
 	}
 	m := &x.flush[Hard]
-	m.gen, m.prev, m.at = c.Generation(), m.gen, c.Now()
+	m.gen, m.prev, m.at = c.draw(), m.gen, c.Now()
 	x.newest.Store(m.gen)
 }
 
 func (c *Cache[Q, V]) purge(mode Mode, name func(*epochs[V]) *marks) {
-	if c.epochs.purge(mode, c.Generation, c.Now(), name) {
+	if c.epochs.purge(mode, c.draw, c.Now(), name) {
 		c.compact()
 	}
 }
@@ -238,12 +241,11 @@ func (c *Cache[Q, V]) Superseded(from, to uint64, v *V, tags []string) (supersed
 // PurgedAt is for what another process may have stored, which has no
 // generation but a time, in nanoseconds since 1970. It reports whether v with
 // these tags was purged at that time or later, and if only softly, the instant
-// at which it became stale, else 0.
+// at which it became stale, else 0. It knows of purges since [Cache.Forgotten].
 func (c *Cache[Q, V]) PurgedAt(wall int64, v *V, tags []string) (gone bool, stale Instant) {
 	x := &c.epochs
 	x.mu.RLock()
 	defer x.mu.RUnlock()
-	gone = x.prefixFloor.wall >= wall || len(tags) > 0 && x.tagFloor.wall >= wall
 	x.visit(v, tags, func(m *marks) {
 		gone = gone || m[Hard].wall >= wall
 		if s := &m[Soft]; s.wall >= wall && (stale == 0 || s.at < stale) {
@@ -251,6 +253,15 @@ func (c *Cache[Q, V]) PurgedAt(wall int64, v *V, tags []string) (gone bool, stal
 		}
 	})
 	return gone, stale
+}
+
+// Forgotten returns the time, in nanoseconds since 1970, up to which purges by
+// tag or prefix may be forgotten: there were very many since.
+func (c *Cache[Q, V]) Forgotten() int64 {
+	x := &c.epochs
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return max(x.tagFloor.wall, x.prefixFloor.wall)
 }
 
 // Holds reports whether e, which Get has returned, is still the live entry of

@@ -284,7 +284,7 @@ func TestPurgeTablesAreBounded(t *testing.T) {
 				t.Error("stored what may have been purged")
 			}
 			v := &doc{key: "t00001"}
-			if gone, _ := c.PurgedAt(wall, v, []string{"t00001"}); !gone || !c.Superseded(began, c.Newest(), v, []string{"t00001"}) {
+			if c.Forgotten() < wall || !c.Superseded(began, c.Newest(), v, []string{"t00001"}) {
 				t.Error("taken for not purged, but may have been")
 			}
 			if stored := c.Put(c.hash("plain"), c.entry("plain", "v", began), 300, 0); stored != (row.name == "tags") {
@@ -395,5 +395,18 @@ func TestDroppedBeforeForgotten(t *testing.T) {
 	c.put("key", "w", 300)
 	if e := c.recheck(c.hash("key"), found); e == nil || e.Value.body != "w" {
 		t.Errorf("%v in place of the one that came after", e)
+	}
+}
+
+// A caller whose clock was read before the purge has noticed it all the same.
+func TestSoftPurgeIsNotUndoneByAnOlderClock(t *testing.T) {
+	e := &Entry[int]{Times: NewTimes(0, time.Hour, time.Minute, 0)}
+	e.soften(Instant(time.Minute))
+	for now, want := range map[Instant]State{
+		Instant(time.Second): StaleWhileRevalidate, Instant(time.Minute): StaleWhileRevalidate, Instant(2 * time.Minute): Gone,
+	} {
+		if got := e.State(now); got != want {
+			t.Errorf("at %v: %v, want %v", time.Duration(now), got, want)
+		}
 	}
 }

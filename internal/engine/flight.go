@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"github.com/freshet-go/freshet/internal/guard"
 )
 
 // Errors of waiting for a flight.
@@ -28,21 +28,10 @@ var (
 	errEnded = fmt.Errorf("load has ended: %w", context.Canceled)
 )
 
-// A Crash is the end of a run that did not return: by a panic, or by
-// runtime.Goexit. A run that panics with a *Crash ends as that one did, with
-// its stack: so does work that several runs share.
-type Crash struct {
-	Value any    // the panic's value; nil after Goexit
-	Stack []byte // of the goroutine that panicked
-}
-
-// Raise does to the calling goroutine what the run did to its own.
-func (c *Crash) Raise() {
-	if c.Value == nil {
-		runtime.Goexit()
-	}
-	panic(c.Value)
-}
+// A Crash is the end of a run that did not return. A run that panics with a
+// *Crash ends as that one did, with its stack: so does work that several runs
+// share.
+type Crash = guard.Crash
 
 // Flights coalesces runs by key, over singleflight: of all callers that join a
 // key while a run is under way, one causes it and all share it. What they
@@ -175,28 +164,7 @@ func (t *Flights[S]) Join(ctx context.Context, hash uint64, key string, start St
 func (f *Flight[S]) fly(start Start[S]) {
 	// A goroutine inside singleflight's: Goexit ends the goroutine it is
 	// called on, and singleflight's is the one that delivers to the waiters.
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		returned := false
-		defer func() {
-			if returned {
-				return
-			}
-			value := recover() // nil after Goexit: panic(nil) has a value since Go 1.21
-			crash, handed := value.(*Crash)
-			if !handed {
-				crash = &Crash{Value: value}
-				if value != nil {
-					crash.Stack = debug.Stack()
-				}
-			}
-			f.crash = crash
-		}()
-		start.Run(f)
-		returned = true
-	}()
-	<-ended
+	f.crash = guard.Run(func() { start.Run(f) })
 	if f.crash != nil && start.Crashed != nil {
 		start.Crashed(f)
 	}
@@ -338,6 +306,21 @@ func (f *Flight[S]) Publish(store func()) bool {
 // generated before.
 func (t *Flights[S]) Doom(hash uint64, key string) {
 	t.DoomAll(hash, func(other string) bool { return other == key })
+}
+
+// DoomThen is Doom, and calls then before anyone can begin a flight of key: what
+// that stores or removes comes after all flights that were, and before all that
+// will be. It holds a lock that other keys share, so it must not wait.
+func (t *Flights[S]) DoomThen(hash uint64, key string, then func()) {
+	s := &t.shards[hash%uint64(len(t.shards))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for f := range s.running {
+		if f.key == key {
+			s.doom(f)
+		}
+	}
+	then()
 }
 
 // DoomAll is Doom for all keys of one hash that match. It looks at the flights

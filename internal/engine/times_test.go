@@ -33,8 +33,10 @@ func TestTimesState(t *testing.T) {
 		{"no lifetime, yet revalidating", 0, 5 * time.Second, 0, at, StaleWhileRevalidate, false},
 		{"negative windows count as none", 10 * time.Second, -time.Second, -time.Second, second(10), Gone, false},
 		{"before it was stored, as seen by a slow reader", 10 * time.Second, 0, 0, at - 1, Fresh, true},
-		{"a lifetime without end", math.MaxInt64, 0, 0, math.MaxInt64 - 1, Fresh, true},
-		{"windows without end", time.Second, math.MaxInt64, math.MaxInt64, math.MaxInt64 - 1, StaleWhileRevalidate, true},
+		{"a lifetime without end", math.MaxInt64, 0, 0, at.Add(ForEver - 1), Fresh, true},
+		{"windows without end", time.Second, math.MaxInt64, math.MaxInt64, at.Add(ForEver), StaleWhileRevalidate, true},
+		{"a window after a lifetime without end", math.MaxInt64, time.Minute, 0, at.Add(ForEver), StaleWhileRevalidate, false},
+		{"all without end", math.MaxInt64, math.MaxInt64, math.MaxInt64, at.Add(2*ForEver - 1), StaleWhileRevalidate, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			times := NewTimes(at, tt.fresh, tt.swr, tt.sie)
@@ -48,6 +50,25 @@ func TestTimesState(t *testing.T) {
 				t.Errorf("past the horizon is %v, state is %v", gone, tt.want)
 			}
 		})
+	}
+}
+
+// What has no end loses none of its windows by that: a soft purge begins them.
+func TestSoftenAfterALifetimeWithoutEnd(t *testing.T) {
+	const at = Instant(time.Hour)
+	times := NewTimes(0, math.MaxInt64, time.Minute, math.MaxInt64).Keep(time.Hour).Soften(at)
+	for _, tt := range []struct {
+		now  Instant
+		want State
+	}{
+		{at - 1, Fresh},
+		{at, StaleWhileRevalidate},
+		{at.Add(time.Minute), StaleIfError},
+		{at.Add(ForEver), Gone},
+	} {
+		if got := times.State(tt.now); got != tt.want {
+			t.Errorf("at %v: %v, want %v", time.Duration(tt.now), got, tt.want)
+		}
 	}
 }
 

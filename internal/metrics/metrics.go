@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -40,8 +41,7 @@ type Group struct {
 	label string // name="value", escaped; what Register claims
 
 	mu       sync.Mutex
-	families []*family    // guarded by mu; in the order in which they were made
-	set      *metrics.Set // guarded by mu; nil unless registered
+	families []*family // guarded by mu; in the order in which they were made
 }
 
 type family struct {
@@ -122,7 +122,11 @@ func (g *Group) seriesLocked(name, help string, kind Kind, labels []string) *ser
 
 var escaper = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
-func pair(name, value string) string { return name + `="` + escaper.Replace(value) + `"` }
+// pair returns a label. Names that programs choose may be no UTF-8, and then no
+// scrape that has one would be read.
+func pair(name, value string) string {
+	return name + `="` + escaper.Replace(strings.ToValidUTF8(value, "\uFFFD")) + `"`
+}
 
 // WriteMetrics writes all families, in the order in which they were made.
 func (g *Group) WriteMetrics(w io.Writer) {
@@ -153,47 +157,52 @@ func number(v float64) string {
 	return strconv.FormatFloat(v, 'g', -1, 64)
 }
 
-// names are the labels of registered groups.
-var names struct {
+// registered are the groups that are part of what the program writes with
+// package VictoriaMetrics/metrics. They are written together, by one writer:
+// families that several have are to stand in one place.
+var registered struct {
 	sync.Mutex
-	taken map[string]bool // guarded by Mutex
+	listed bool              // guarded by Mutex; the writer is known to the library
+	groups map[string]*Group // guarded by Mutex; by label
 }
 
 // Register makes g part of what the program writes with package
 // VictoriaMetrics/metrics. It reports false if a registered group has the same
 // label and name: their series could not be told apart.
 func (g *Group) Register() bool {
-	names.Lock()
-	defer names.Unlock()
-	if names.taken[g.label] {
+	registered.Lock()
+	defer registered.Unlock()
+	if registered.groups[g.label] != nil {
 		return false
 	}
-	if names.taken == nil {
-		names.taken = make(map[string]bool)
+	if !registered.listed {
+		registered.listed = true
+		registered.groups = make(map[string]*Group)
+		set := metrics.NewSet()
+		set.RegisterMetricsWriter(writeRegistered)
+		metrics.RegisterSet(set)
 	}
-	names.taken[g.label] = true
-	set := metrics.NewSet()
-	set.RegisterMetricsWriter(g.WriteMetrics)
-	metrics.RegisterSet(set)
-	g.mu.Lock()
-	g.set = set
-	g.mu.Unlock()
+	registered.groups[g.label] = g
 	return true
 }
 
 // Unregister undoes Register, if it was done.
 func (g *Group) Unregister() {
-	g.mu.Lock()
-	set := g.set
-	g.set = nil
-	g.mu.Unlock()
-	if set == nil {
-		return
+	registered.Lock()
+	defer registered.Unlock()
+	if registered.groups[g.label] == g {
+		delete(registered.groups, g.label)
 	}
-	metrics.UnregisterSet(set, true)
-	names.Lock()
-	delete(names.taken, g.label)
-	names.Unlock()
+}
+
+func writeRegistered(w io.Writer) {
+	registered.Lock()
+	groups := make([]Source, 0, len(registered.groups))
+	for _, label := range slices.Sorted(maps.Keys(registered.groups)) {
+		groups = append(groups, registered.groups[label])
+	}
+	registered.Unlock()
+	Merge(w, groups...)
 }
 
 // A Source writes metrics in the Prometheus text format.

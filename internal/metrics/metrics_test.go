@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	library "github.com/VictoriaMetrics/metrics"
 )
@@ -105,6 +106,49 @@ func TestRegister(t *testing.T) {
 		t.Error("the name was not given back")
 	}
 	same.Unregister()
+}
+
+// A scrape that names a family twice, or has a label that is no UTF-8, is
+// refused as a whole.
+func TestRegisteredGroupsShareTheirFamilies(t *testing.T) {
+	for _, name := range []string{"b", "a\xff", "c"} {
+		g := NewGroup("cache", name)
+		g.Store(func() Store { return Store{Bytes: 7} })
+		g.Histogram("own_seconds", "Takes.").Update(time.Second)
+		if !g.Register() {
+			t.Fatal(name)
+		}
+		defer g.Unregister()
+	}
+	var b bytes.Buffer
+	library.WritePrometheus(&b, false)
+	if !utf8.Valid(b.Bytes()) {
+		t.Error("not UTF-8")
+	}
+	seen := make(map[string]bool) // families, and lines of HELP and TYPE
+	var family string
+	for line := range strings.Lines(b.String()) {
+		name, _, _ := strings.Cut(line, "{")
+		if strings.HasPrefix(line, "#") {
+			name = strings.Fields(line)[2]
+			if about := strings.Join(strings.Fields(line)[:3], " "); seen[about] {
+				t.Errorf("twice: %s", about)
+			} else {
+				seen[about] = true
+			}
+		}
+		for _, suffix := range []string{"_bucket", "_sum", "_count"} {
+			name = strings.TrimSuffix(name, suffix)
+		}
+		if name != family && seen[name] {
+			t.Errorf("%s stands in two places", name)
+		}
+		family = name
+		seen[name] = true
+	}
+	if got := strings.Count(b.String(), "freshet_bytes{cache="); got != 3 {
+		t.Errorf("%d series of freshet_bytes in\n%s", got, b.String())
+	}
 }
 
 func TestConcurrent(t *testing.T) {

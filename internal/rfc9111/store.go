@@ -18,16 +18,16 @@ const (
 	ReasonMethod         Reason = "method"           // not a request whose response can answer GET
 	ReasonStatus         Reason = "status"           // this status code is never stored
 	ReasonPartial        Reason = "partial"          // a 206 response
-	ReasonMustUnderstand Reason = "must-understand"  // and the status code is not understood
-	ReasonNoStore        Reason = "no-store"         // or a malformed Cache-Control
-	ReasonRequestNoStore Reason = "request-no-store" // no-store in a request that counts
+	ReasonMustUnderstand Reason = "must_understand"  // and the status code is not understood
+	ReasonNoStore        Reason = "no_store"         // or a malformed Cache-Control
+	ReasonRequestNoStore Reason = "request_no_store" // no-store in a request that counts
 	ReasonPrivate        Reason = "private"          // meant for one user
 	ReasonAuthorization  Reason = "authorization"    // the request had credentials
-	ReasonSetCookie      Reason = "set-cookie"       // the response sets a cookie
-	ReasonVaryStar       Reason = "vary-star"        // no other request can match it
+	ReasonSetCookie      Reason = "set_cookie"       // the response sets a cookie
+	ReasonVaryStar       Reason = "vary_star"        // no other request can match it
 	ReasonTrailer        Reason = "trailer"          // trailer fields cannot be replayed
-	ReasonNoCache        Reason = "no-cache"         // and it cannot be validated
-	ReasonNoFreshness    Reason = "no-freshness"     // nothing says how long it is fresh
+	ReasonNoCache        Reason = "no_cache"         // and it cannot be validated
+	ReasonNoFreshness    Reason = "no_freshness"     // nothing says how long it is fresh
 	ReasonExpired        Reason = "expired"          // it will never be fresh, or usable stale
 )
 

@@ -1,7 +1,7 @@
 // Command arrows checks who imports whom in the workspace it is run in: that
 // dependencies point one way, that what a service gets by importing this
-// project stays small, and that each outside library is used in one file, so
-// that replacing it is a change to one file. The rules are at the top of
+// project stays small, and that each outside library is used in one file of a
+// module, so that replacing it is a change to one file. The rules are at the top of
 // rules.go.
 package main
 

@@ -408,8 +408,8 @@ func TestDemo(t *testing.T) {
 	p.printed(`fast +\d+ req/s  p50 \S+  p95 \S+  hits \S+%  origin calls 3`)
 	if code, text := get(t, metrics); code != 200 || !strings.Contains(text, `route="/fast/page/{id}",outcome="hit"`) {
 		t.Errorf("metrics: %d", code)
-	} else if m := regexp.MustCompile(`(?m)^go_gc_gomemlimit_bytes (\S+)$`).FindStringSubmatch(text); m == nil {
-		t.Error("no go_gc_gomemlimit_bytes")
+	} else if m := regexp.MustCompile(`(?m)^go_memlimit_bytes (\S+)$`).FindStringSubmatch(text); m == nil {
+		t.Error("no go_memlimit_bytes")
 	} else if limit, err := strconv.ParseFloat(m[1], 64); err != nil || limit > 2<<30 {
 		t.Errorf("memory limit %s, %v", m[1], err)
 	}

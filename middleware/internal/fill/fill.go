@@ -309,8 +309,8 @@ func (f *Fill[V]) Reason() string {
 // Reasons that a fill finds by itself.
 const (
 	ReasonTrailer    = "trailer"
-	ReasonTooLarge   = "too-large"
-	ReasonNoRoom     = "no-room"
+	ReasonTooLarge   = "too_large"
+	ReasonNoRoom     = "no_room"
 	ReasonTimeout    = "timeout"
 	ReasonIncomplete = "incomplete"
 	ReasonEmpty      = "empty"

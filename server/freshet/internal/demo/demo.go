@@ -19,7 +19,7 @@ import (
 // Demo is the three upstreams and the two pages in front of them. It is made
 // by [New]; Close ends the upstreams.
 type Demo struct {
-	upstreams []*upstream
+	upstreams []*slowServer
 	naive     side
 	fast      fast
 

@@ -102,7 +102,7 @@ func TestBothPagesAreTheSame(t *testing.T) {
 func TestPartsOutliveThePage(t *testing.T) {
 	d, url := started(t)
 	first := get(t, url+"/fast/page/7")
-	d.cache.Load().Flush(cachemw.Hard)
+	d.cache.Load().Flush(t.Context(), cachemw.Hard)
 	if again := get(t, url+"/fast/page/7"); again != first || d.requests() != 4 {
 		t.Errorf("%d upstream requests for the page made twice, want 3 and 1", d.requests())
 	}
@@ -159,7 +159,7 @@ func TestDelays(t *testing.T) {
 
 func TestUpstreamWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		u := &upstream{spec: specs[0]}
+		u := &slowServer{spec: specs[0]}
 		start := time.Now()
 		w := httptest.NewRecorder()
 		u.serve(w, httptest.NewRequest("GET", "/1", nil))

@@ -7,9 +7,12 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/freshet-go/freshet/cachefetch"
-	cachemw "github.com/freshet-go/freshet/middleware"
 	"github.com/go-chi/chi/v5"
+
+	"github.com/freshet-go/freshet/cachefetch"
+	"github.com/freshet-go/freshet/cachefetch/fanout"
+	"github.com/freshet-go/freshet/cachefetch/upstream"
+	cachemw "github.com/freshet-go/freshet/middleware"
 )
 
 // What the fast side is sized for, and how long its pieces are fresh. The page
@@ -29,7 +32,7 @@ const (
 // for the two parts that change seldom.
 type fast struct {
 	side
-	transports  []*cachefetch.Transport // in the order of the upstreams
+	transports  []*upstream.Transport // in the order of the upstreams
 	clients     []*http.Client
 	users       *cachefetch.Cache[json.RawMessage]
 	preferences *cachefetch.Cache[json.RawMessage]
@@ -37,9 +40,9 @@ type fast struct {
 }
 
 // open makes what a fast side needs. After an error close frees what there is.
-func (f *fast) open(upstreams []*upstream) (err error) {
+func (f *fast) open(upstreams []*slowServer) (err error) {
 	for _, u := range upstreams {
-		t, err := cachefetch.NewTransport(cachefetch.TransportOptions{
+		t, err := upstream.New(upstream.Options{
 			Name:              u.name,
 			Unlisted:          true, // the admin listener writes them
 			RequestsPerSecond: expected,
@@ -90,7 +93,7 @@ func (d *Demo) fastPage(w http.ResponseWriter, r *http.Request) {
 			return f.fetch(ctx, f.clients[i], d.upstreams[i], id)
 		}
 	}
-	user, preferences, content, err := cachefetch.Join3(r.Context(),
+	user, preferences, content, err := fanout.Join3(r.Context(),
 		func(ctx context.Context) (json.RawMessage, error) { return f.users.Fetch(ctx, id, load(0)) },
 		func(ctx context.Context) (json.RawMessage, error) { return f.preferences.Fetch(ctx, id, load(1)) },
 		load(2))

@@ -42,7 +42,7 @@ func writePage(w http.ResponseWriter, p page) {
 }
 
 // fetch reads the answer of one upstream.
-func (s *side) fetch(ctx context.Context, client *http.Client, u *upstream, id string) (json.RawMessage, error) {
+func (s *side) fetch(ctx context.Context, client *http.Client, u *slowServer, id string) (json.RawMessage, error) {
 	s.calls.Add(1)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+u.addr()+"/"+url.PathEscape(id), nil)
 	if err != nil {

@@ -33,21 +33,21 @@ var specs = []spec{
 	}},
 }
 
-// upstream is a server of its own, slow like a real one: it waits, it does not
+// A slowServer is an upstream, slow like a real one: it waits, it does not
 // compute.
-type upstream struct {
+type slowServer struct {
 	spec
 	listener net.Listener
 	server   *http.Server
 	requests atomic.Uint64
 }
 
-func startUpstream(s spec) (*upstream, error) {
+func startUpstream(s spec) (*slowServer, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	u := &upstream{spec: s, listener: ln}
+	u := &slowServer{spec: s, listener: ln}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{id}", u.serve)
 	u.server = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
@@ -55,7 +55,7 @@ func startUpstream(s spec) (*upstream, error) {
 	return u, nil
 }
 
-func (u *upstream) serve(w http.ResponseWriter, r *http.Request) {
+func (u *slowServer) serve(w http.ResponseWriter, r *http.Request) {
 	u.requests.Add(1)
 	delay := time.NewTimer(u.delay)
 	defer delay.Stop()
@@ -68,9 +68,9 @@ func (u *upstream) serve(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(u.body(r.PathValue("id")))
 }
 
-func (u *upstream) addr() string { return u.listener.Addr().String() }
+func (u *slowServer) addr() string { return u.listener.Addr().String() }
 
-func (u *upstream) close() error {
+func (u *slowServer) close() error {
 	err := u.server.Close()
 	if e := u.listener.Close(); e != nil && !errors.Is(e, net.ErrClosed) {
 		err = errors.Join(err, e)
