@@ -83,8 +83,8 @@ arrows: ## check who may import whom
 	@arrows=$(call tool,arrows); echo arrows; $$arrows
 
 .PHONY: circles
-circles: ## check that the middleware's files do not all use each other, and their size
-	@circles=$(call tool,circles); echo circles; $$circles ./middleware/...
+circles: ## check that the files of the caches do not all use each other, and their size
+	@circles=$(call tool,circles); echo circles; $$circles ./middleware/... ./cachefetch/... ./internal/level2
 
 .PHONY: cross
 cross: ## build and vet for 386 and arm64, and run the tests on 386

@@ -4,6 +4,9 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"github.com/freshet-go/freshet/cachefetch/backend"
+	"github.com/freshet-go/freshet/cachefetch/backend/backendtest"
 )
 
 // BenchmarkBackendRead is what a load pays for asking a backend that answers
@@ -11,8 +14,8 @@ import (
 func BenchmarkBackendRead(b *testing.B) {
 	for _, bm := range []struct {
 		name    string
-		backend Backend
-	}{{"none", nil}, {"hit", new(fakeBackend)}} {
+		backend backend.Backend
+	}{{"none", nil}, {"hit", new(backendtest.Memory)}} {
 		b.Run(bm.name, func(b *testing.B) {
 			c := newTest(b, Options[string]{MaxBytes: 1 << 20, TTL: time.Hour, Backend: bm.backend})
 			load := func(context.Context) (string, error) { return "Alice", nil }
@@ -26,17 +29,4 @@ func BenchmarkBackendRead(b *testing.B) {
 			b.ReportMetric(float64(s.Backend.Hits)/float64(b.N), "backend-hits/op")
 		})
 	}
-}
-
-func BenchmarkEnvelope(b *testing.B) {
-	e := testEnvelope(make([]byte, 1<<10))
-	encoded := mustSeal(b, e)
-	b.Run("parse", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := parseEnvelope(encoded); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
 }

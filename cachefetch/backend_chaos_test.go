@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/freshet-go/freshet/cachefetch"
-	"github.com/freshet-go/freshet/cachefetch/backendtest"
+	"github.com/freshet-go/freshet/cachefetch/backend/backendtest"
 )
 
 const (

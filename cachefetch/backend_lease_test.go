@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/freshet-go/freshet/cachefetch"
-	"github.com/freshet-go/freshet/cachefetch/backendtest"
+	"github.com/freshet-go/freshet/cachefetch/backend/backendtest"
 )
 
 // slowly returns a load that takes a while and counts itself.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/freshet-go/freshet/internal/level2"
 	"github.com/freshet-go/freshet/internal/option"
 )
 
@@ -38,13 +39,13 @@ func (o *Options[V]) checkBackend(bad *option.Errors) {
 		}
 		return
 	}
-	option.Default(bad, "BackendTTL", &o.BackendTTL, min(o.TTL, maxBackendTTL))
+	option.Default(bad, "BackendTTL", &o.BackendTTL, min(o.TTL, level2.MaxTTL))
 	option.Default(bad, "BackendTimeout", &o.BackendTimeout, defaultBackendTimeout)
 	option.Default(bad, "LeaseWait", &o.LeaseWait, min(defaultLeaseWait, o.LoadTimeout/2))
 	option.Default(bad, "BackendQueue", &o.BackendQueue, defaultBackendQueue)
 	option.Default(bad, "BackendQueueBytes", &o.BackendQueueBytes, max(o.MaxBytes/16, minBackendQueueBytes))
-	if o.BackendTTL > maxBackendTTL {
-		bad.Add("BackendTTL", o.BackendTTL, fmt.Sprintf("must not exceed %v", maxBackendTTL))
+	if o.BackendTTL > level2.MaxTTL {
+		bad.Add("BackendTTL", o.BackendTTL, fmt.Sprintf("must not exceed %v", level2.MaxTTL))
 	}
 	if o.BackendTimeout >= o.LoadTimeout {
 		bad.Add("BackendTimeout", o.BackendTimeout, fmt.Sprintf("must be less than {LoadTimeout}, %v", o.LoadTimeout), "LoadTimeout")

@@ -5,10 +5,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/freshet-go/freshet/cachefetch/backend/backendtest"
 )
 
 func TestBackendOptionsErrors(t *testing.T) {
-	backend := new(fakeBackend)
+	backend := new(backendtest.Memory)
 	for _, tt := range []struct {
 		field, value string
 		o            Options[string]
@@ -40,7 +42,7 @@ func TestBackendOptionsErrors(t *testing.T) {
 }
 
 func TestBackendOptionsDefaults(t *testing.T) {
-	o, err := Options[string]{MaxBytes: 64 << 20, TTL: time.Hour, LoadTimeout: 3 * time.Second, Backend: new(fakeBackend)}.check()
+	o, err := Options[string]{MaxBytes: 64 << 20, TTL: time.Hour, LoadTimeout: 3 * time.Second, Backend: new(backendtest.Memory)}.check()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"github.com/freshet-go/freshet/cachefetch"
-	"github.com/freshet-go/freshet/cachefetch/backendtest"
+	"github.com/freshet-go/freshet/cachefetch/backend"
+	"github.com/freshet-go/freshet/cachefetch/backend/backendtest"
 )
 
 var errUpstream = errors.New("upstream is down")
 
 // node returns one of several caches that share b.
-func node(t *testing.T, b cachefetch.Backend, change ...func(*cachefetch.Options[string])) *cachefetch.Cache[string] {
+func node(t *testing.T, b backend.Backend, change ...func(*cachefetch.Options[string])) *cachefetch.Cache[string] {
 	t.Helper()
 	o := cachefetch.Options[string]{MaxBytes: 1 << 20, Backend: b, TTL: time.Minute}
 	for _, f := range change {
@@ -65,7 +66,7 @@ func TestBackendSharesLoads(t *testing.T) {
 func TestBackendPlain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := new(backendtest.Memory)
-		plain := struct{ cachefetch.Backend }{b}
+		plain := struct{ backend.Backend }{b}
 		first, second := node(t, plain), node(t, plain)
 		wantLoad(t, first, "a", "Alice", nil, "Alice", true)
 		synctest.Wait()
@@ -288,7 +289,7 @@ func TestBackendTTL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := new(backendtest.Memory)
 		longer := func(o *cachefetch.Options[string]) { o.TTL, o.BackendTTL = time.Second, time.Minute }
-		plain := struct{ cachefetch.Backend }{b} // does not hear of the Set
+		plain := struct{ backend.Backend }{b} // does not hear of the Set
 		first, second := node(t, plain, longer), node(t, plain, longer)
 		wantLoad(t, first, "a", "Alice", nil, "Alice", true)
 		for range 5 {
@@ -354,7 +355,7 @@ func TestBackendStaleWhileRevalidate(t *testing.T) {
 func TestBackendNewestWins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := new(backendtest.Memory)
-		plain := struct{ cachefetch.Backend }{b}
+		plain := struct{ backend.Backend }{b}
 		o := func(o *cachefetch.Options[string]) { o.StaleIfError, o.BackendTTL = time.Hour, time.Hour }
 		old, c := node(t, plain, o), node(t, &readOnly{plain}, o)
 		wantLoad(t, old, "a", "old", nil, "old", true)
@@ -371,7 +372,7 @@ func TestBackendNewestWins(t *testing.T) {
 }
 
 // readOnly says that it has written.
-type readOnly struct{ cachefetch.Backend }
+type readOnly struct{ backend.Backend }
 
 func (readOnly) Set(context.Context, string, []byte, time.Duration) error { return nil }
 
@@ -426,7 +427,7 @@ func TestBackendPurges(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := new(backendtest.Memory)
 				c, told := node(t, b), node(t, b)
-				plain := struct{ cachefetch.Backend }{b}
+				plain := struct{ backend.Backend }{b}
 				synctest.Wait()
 				fetch := func(c *cachefetch.Cache[string], key, tag, v string) string {
 					r, err := c.FetchItem(t.Context(), key, func(context.Context, *cachefetch.Item[string]) (cachefetch.Item[string], error) {

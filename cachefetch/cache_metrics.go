@@ -2,9 +2,9 @@ package cachefetch
 
 import (
 	"cmp"
-	"io"
 	"time"
 
+	"github.com/freshet-go/freshet/cachefetch/backend"
 	"github.com/freshet-go/freshet/internal/metrics"
 )
 
@@ -23,31 +23,28 @@ type cacheMetrics struct {
 	loaded, notFound, failed *metrics.Histogram
 }
 
-// WriteMetrics writes the cache's metrics to w in the Prometheus text format,
-// each family with HELP and TYPE. [WriteMetrics] writes those of several caches
-// and transports.
-func (c *Cache[V]) WriteMetrics(w io.Writer) { c.metrics.group.WriteMetrics(w) }
-
-func newCacheMetrics[V any](c *Cache[V]) *cacheMetrics {
-	g := metrics.NewGroup("cache", cmp.Or(c.opts.Name, "default"))
+// newCacheMetrics returns the metrics of a cache with some name, which may be
+// empty. ofBackend is nil if it has none.
+func newCacheMetrics(name string, answers *counters, stats func() Stats, ofBackend func() backend.Stats) *cacheMetrics {
+	g := metrics.NewGroup("cache", cmp.Or(name, "default"))
 	for source := None; source <= Coalesced; source++ {
 		g.Func("freshet_fetches_total", "Keys answered, by where the value comes from.", metrics.KindCounter,
-			func() float64 { return float64(c.stats.answers(source)) }, "source", source.String())
+			func() float64 { return float64(answers.answers(source)) }, "source", source.String())
 	}
 	result := func(label string) *metrics.Histogram {
 		return g.Histogram("freshet_load_duration_seconds", "Time that loads of values took, by their result.", "result", label)
 	}
 	m := &cacheMetrics{group: g, loaded: result(resultValue), notFound: result(resultNotFound), failed: result(resultError)}
 	g.Store(func() metrics.Store {
-		s := c.Stats()
+		s := stats()
 		return metrics.Store{
 			Bytes: s.Bytes, WindowBytes: s.WindowBytes, MaxBytes: s.MaxBytes, Entries: s.Entries,
 			Evictions: s.Evictions, Refusals: s.Refusals, RefreshSkips: s.RefreshSkips,
 		}
 	})
-	metrics.Add(g, c.Stats, cacheFamilies)
-	if c.l2 != nil {
-		metrics.Add(g, c.l2.usage, backendFamilies)
+	metrics.Add(g, stats, cacheFamilies)
+	if ofBackend != nil {
+		metrics.Add(g, ofBackend, backendFamilies)
 	}
 	return m
 }
@@ -72,16 +69,16 @@ var cacheFamilies = []metrics.Family[Stats]{
 	metrics.CounterOf("freshet_purges_total", "Purges by tag, by prefix and of everything.", func(s Stats) uint64 { return s.Purges }),
 }
 
-var backendFamilies = []metrics.Family[BackendStats]{
-	metrics.CounterOf("freshet_backend_hits_total", "Values read from the backend and used.", func(s BackendStats) uint64 { return s.Hits }),
-	metrics.CounterOf("freshet_backend_misses_total", "Reads of the backend that found nothing to use.", func(s BackendStats) uint64 { return s.Misses }),
-	metrics.CounterOf("freshet_backend_bad_total", "Values read from the backend that were damaged or not what was asked for.", func(s BackendStats) uint64 { return s.Bad }),
-	metrics.CounterOf("freshet_backend_errors_total", "Calls of the backend that failed.", func(s BackendStats) uint64 { return s.Errors }),
-	metrics.CounterOf("freshet_backend_timeouts_total", "Calls of the backend that took too long.", func(s BackendStats) uint64 { return s.Timeouts }),
-	metrics.CounterOf("freshet_backend_skips_total", "Reads of the backend that were not tried: breaker open, or too many under way.", func(s BackendStats) uint64 { return s.Skips }),
-	metrics.CounterOf("freshet_backend_drops_total", "Changes that were not made in the backend.", func(s BackendStats) uint64 { return s.Drops }),
-	metrics.GaugeOf("freshet_backend_queued", "Changes yet to be made in the backend.", func(s BackendStats) int64 { return int64(s.Queued) }),
-	metrics.GaugeOf("freshet_backend_open", "Whether the breaker keeps calls from the backend.", func(s BackendStats) int64 {
+var backendFamilies = []metrics.Family[backend.Stats]{
+	metrics.CounterOf("freshet_backend_hits_total", "Values read from the backend and used.", func(s backend.Stats) uint64 { return s.Hits }),
+	metrics.CounterOf("freshet_backend_misses_total", "Reads of the backend that found nothing to use.", func(s backend.Stats) uint64 { return s.Misses }),
+	metrics.CounterOf("freshet_backend_bad_total", "Values read from the backend that were damaged or not what was asked for.", func(s backend.Stats) uint64 { return s.Bad }),
+	metrics.CounterOf("freshet_backend_errors_total", "Calls of the backend that failed.", func(s backend.Stats) uint64 { return s.Errors }),
+	metrics.CounterOf("freshet_backend_timeouts_total", "Calls of the backend that took too long.", func(s backend.Stats) uint64 { return s.Timeouts }),
+	metrics.CounterOf("freshet_backend_skips_total", "Reads of the backend that were not tried: breaker open, or too many under way.", func(s backend.Stats) uint64 { return s.Skips }),
+	metrics.CounterOf("freshet_backend_drops_total", "Changes that were not made in the backend.", func(s backend.Stats) uint64 { return s.Drops }),
+	metrics.GaugeOf("freshet_backend_queued", "Changes yet to be made in the backend.", func(s backend.Stats) int64 { return int64(s.Queued) }),
+	metrics.GaugeOf("freshet_backend_open", "Whether the breaker keeps calls from the backend.", func(s backend.Stats) int64 {
 		if s.Open {
 			return 1
 		}

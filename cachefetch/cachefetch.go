@@ -41,9 +41,9 @@
 // # A second level
 //
 // With Options.Backend, processes share what they load: a load asks there
-// first, and what was loaded or set is written there behind. A [Backend] that
-// is slow, down or wrong costs time, never an error or a wrong value. Deletes
-// and purges reach the other processes by way of it.
+// first, and what was loaded or set is written there behind. A
+// [backend.Backend] that is slow, down or wrong costs time, never an error or a
+// wrong value. Deletes and purges reach the other processes by way of it.
 //
 // # Upstreams
 //
@@ -55,11 +55,14 @@ import (
 	"context"
 	"fmt"
 	"hash/maphash"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
 
+	"github.com/freshet-go/freshet/cachefetch/backend"
 	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/level2"
 )
 
 // A Cache holds values of one type under string keys. It is made by [New] and
@@ -75,8 +78,8 @@ type Cache[V any] struct {
 
 	failures failures
 	watch    Observer // Options.Observer, or all nil
-	clock    stampClock
-	l2       *l2[V] // nil if there is no second level
+	clock    *level2.Clock
+	l2       *level2.Level[V] // nil if there is no second level
 
 	closing sync.Once
 	closed  atomic.Bool
@@ -89,14 +92,13 @@ func New[V any](o Options[V]) (*Cache[V], error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cache[V]{opts: o, seed: maphash.MakeSeed(), pool: engine.NewPool(o.RefreshWorkers)}
-	c.clock.begin()
+	c := &Cache[V]{opts: o, seed: maphash.MakeSeed(), pool: engine.NewPool(o.RefreshWorkers), clock: level2.NewClock()}
 	c.store, err = engine.New(engine.Config[string, item[V]]{
 		MaxBytes:    o.MaxBytes,
 		LimitMemory: o.LimitMemory,
 		Match:       func(key string, it *item[V]) bool { return it.key == key },
 		HasPrefix:   func(it *item[V], prefix string) bool { return strings.HasPrefix(it.key, prefix) },
-		Wall:        func() int64 { return c.clock.next().at },
+		Wall:        func() int64 { return c.clock.Next().At },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cachefetch: Options.%w", err)
@@ -105,7 +107,11 @@ func New[V any](o Options[V]) (*Cache[V], error) {
 		c.watch = *o.Observer
 	}
 	c.openL2()
-	c.metrics = newCacheMetrics(c)
+	var ofBackend func() backend.Stats
+	if c.l2 != nil {
+		ofBackend = c.l2.Stats
+	}
+	c.metrics = newCacheMetrics(o.Name, &c.stats, c.Stats, ofBackend)
 	if o.Name != "" && !c.metrics.group.Register() {
 		_ = c.Close()
 		return nil, &OptionError{Of: "cachefetch: Options", Field: "Name", Value: o.Name, Reason: "another cache has this name"}
@@ -200,7 +206,7 @@ func (c *Cache[V]) SetItem(ctx context.Context, key string, it Item[V]) error {
 	var e *entry[V]
 	stored := false
 	c.flights.DoomThen(hash, key, func() {
-		e = c.entry(key, &it, nil, birth{gen: c.store.Generation(), stamp: c.clock.next(), size: size})
+		e = c.entry(key, &it, nil, birth{gen: c.store.Generation(), stamp: c.clock.Next(), size: size})
 		stored = c.put(hash, e)
 		c.setL2(e)
 		c.failures.forget(key)
@@ -218,6 +224,42 @@ func (c *Cache[V]) SetItem(ctx context.Context, key string, it Item[V]) error {
 	return nil
 }
 
+// Stats returns a snapshot.
+func (c *Cache[V]) Stats() Stats {
+	u := c.store.Usage()
+	var second backend.Stats
+	if c.l2 != nil {
+		second = c.l2.Stats()
+	}
+	return Stats{
+		Backend:        second,
+		Hits:           c.stats.hits(),
+		Stale:          c.stats.answers(Stale),
+		Loaded:         c.stats.answers(Loaded),
+		Errors:         c.stats.answers(None),
+		Coalesced:      c.stats.coalesced.Load(),
+		Loads:          c.stats.loads.Load(),
+		LoadErrors:     c.stats.loadErrors.Load(),
+		Refreshes:      c.stats.refreshes.Load(),
+		EarlyRefreshes: c.stats.earlyRefreshes.Load(),
+		NotModified:    c.stats.notModified.Load(),
+		RefreshSkips:   c.stats.refreshSkips.Load(),
+		Drops:          c.stats.drops.Load(),
+		Purges:         c.stats.purges.Load(),
+		Evictions:      u.Evictions,
+		Refusals:       u.Refusals,
+		Entries:        u.Entries,
+		Bytes:          u.Bytes,
+		WindowBytes:    u.WindowBytes,
+		MaxBytes:       u.MaxBytes,
+	}
+}
+
+// WriteMetrics writes the cache's metrics to w in the Prometheus text format,
+// each family with HELP and TYPE. [WriteMetrics] writes those of several caches
+// and transports.
+func (c *Cache[V]) WriteMetrics(w io.Writer) { c.metrics.group.WriteMetrics(w) }
+
 // Close ends all loads, waits up to five seconds for refreshes to return, up to
 // two for what is queued for Options.Backend to be written, and frees the
 // values. Its error says that some refreshes did not return. Close may be called more
@@ -232,7 +274,7 @@ func (c *Cache[V]) Close() error {
 			c.closeOK = fmt.Errorf("cachefetch: %w", err)
 		}
 		if c.l2 != nil {
-			c.l2.close()
+			c.l2.Close()
 		}
 		c.store.Close()
 	})

@@ -6,7 +6,7 @@ import (
 	"reflect"
 )
 
-// A Codec turns values into bytes for a [Backend], and back. Its methods are
+// A Codec turns values into bytes for a [backend.Backend], and back. Its methods are
 // called concurrently. One that panics, or ends its goroutine, is treated as one
 // that returns an error: the value is not written, or what was read counts as missing.
 //

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/freshet-go/freshet/cachefetch/backend/backendtest"
 )
 
 func TestDefaultCodec(t *testing.T) {
@@ -45,7 +47,7 @@ func TestJSONCodecThatLosesAll(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, got.nothing, got.want)
 		}
 	}
-	_, err := New(Options[hidden]{MaxBytes: 1 << 20, Backend: new(fakeBackend)})
+	_, err := New(Options[hidden]{MaxBytes: 1 << 20, Backend: new(backendtest.Memory)})
 	if err == nil || !strings.Contains(err.Error(), "Options.Codec") {
 		t.Errorf("New: %v", err)
 	}

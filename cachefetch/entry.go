@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/level2"
 )
 
 // An item is what is stored under a key: a value, or the news that there is
@@ -20,8 +21,8 @@ type item[V any] struct {
 	etag, lastModified string
 	lifetimes          lifetimes
 	loadTime           time.Duration
-	stamp              stamp // of the beginning of its load
-	size               int64 // of the value, see Cache.size
+	stamp              level2.Stamp // of the beginning of its load
+	size               int64        // of the value, see Cache.size
 }
 
 // lifetimes are those of an [Item] as its loader gave them.
@@ -63,7 +64,7 @@ const keepForValidation = time.Hour
 // value is.
 type birth struct {
 	gen   uint64
-	stamp stamp
+	stamp level2.Stamp
 	took  time.Duration
 	size  int64
 }

@@ -1,14 +1,17 @@
 package cachefetch_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"math/rand/v2"
 	"sync"
 	"time"
 
-	"github.com/freshet-go/freshet/cachefetch"
-	"github.com/freshet-go/freshet/cachefetch/backendtest"
+	"github.com/freshet-go/freshet/cachefetch/backend"
+	"github.com/freshet-go/freshet/cachefetch/backend/backendtest"
 )
 
 // A fleetStore is one store that several processes reach by links of their own.
@@ -125,9 +128,9 @@ func (l *link) read(key string) ([]byte, error) {
 	}
 	l.s.mu.Unlock()
 	if value == nil {
-		return nil, cachefetch.ErrMiss
+		return nil, backend.ErrMiss
 	}
-	return cachefetch.ShiftValue(value, -l.ahead), nil
+	return shiftValue(value, -l.ahead), nil
 }
 
 // change makes a change of key.
@@ -154,7 +157,7 @@ func (l *link) change(ctx context.Context, key string, do func(ctx context.Conte
 
 func (l *link) Set(ctx context.Context, key string, value []byte, ttl time.Duration) error {
 	return l.change(ctx, key, func(ctx context.Context) error {
-		return l.s.Memory.Set(ctx, key, cachefetch.ShiftValue(value, l.ahead), ttl)
+		return l.s.Memory.Set(ctx, key, shiftValue(value, l.ahead), ttl)
 	})
 }
 
@@ -164,7 +167,7 @@ func (l *link) Delete(ctx context.Context, key string) error {
 
 func (l *link) SetVersion(ctx context.Context, key string, value []byte, ttl time.Duration, version int64) error {
 	return l.change(ctx, key, func(ctx context.Context) error {
-		return l.s.Memory.SetVersion(ctx, key, cachefetch.ShiftValue(value, l.ahead), ttl, version+int64(l.ahead))
+		return l.s.Memory.SetVersion(ctx, key, shiftValue(value, l.ahead), ttl, version+int64(l.ahead))
 	})
 }
 
@@ -188,7 +191,7 @@ func (l *link) Release(ctx context.Context, key, token string) error {
 
 func (l *link) Publish(ctx context.Context, message []byte) error {
 	return l.pass(ctx, func() error {
-		return l.s.Memory.Publish(context.WithoutCancel(ctx), cachefetch.ShiftMessage(message, l.ahead))
+		return l.s.Memory.Publish(context.WithoutCancel(ctx), shiftMessage(message, l.ahead))
 	})
 }
 
@@ -200,23 +203,57 @@ func (l *link) Subscribe(ctx context.Context, receive func([]byte), connected fu
 	}
 	return l.s.Memory.Subscribe(ctx, func(m []byte) {
 		time.Sleep(l.s.upTo(20 * time.Millisecond))
-		receive(cachefetch.ShiftMessage(m, -l.ahead))
+		receive(shiftMessage(m, -l.ahead))
 	}, connected)
+}
+
+// The bytes that processes exchange have formats that their files in
+// internal/level2 document. A link changes the times in them.
+
+// shiftValue returns what a store holds as if it had been written by a clock
+// that is d ahead.
+func shiftValue(b []byte, d time.Duration) []byte {
+	const sum, times, n = 1, 9, 5
+	castagnoli := crc32.MakeTable(crc32.Castagnoli)
+	if len(b) < times+8*n || binary.BigEndian.Uint32(b[sum:]) != crc32.Checksum(b[sum+4:], castagnoli) {
+		return b
+	}
+	b = bytes.Clone(b)
+	for i := range n {
+		shift(b[times+8*i:], d)
+	}
+	binary.BigEndian.PutUint32(b[sum:], crc32.Checksum(b[sum+4:], castagnoli))
+	return b
+}
+
+// shiftMessage is shiftValue for a message.
+func shiftMessage(b []byte, d time.Duration) []byte {
+	const at = 11
+	b = bytes.Clone(b)
+	shift(b[at:], d)
+	return b
+}
+
+// shift changes the time at the beginning of b, if there is one.
+func shift(b []byte, d time.Duration) {
+	if at := binary.BigEndian.Uint64(b); at != 0 {
+		binary.BigEndian.PutUint64(b, at+uint64(d))
+	}
 }
 
 // capabilities are the sets of optional ones that a backend may have.
 const capabilities = 16
 
 // with returns l with the capabilities of a set only.
-func (l *link) with(set int) cachefetch.Backend {
+func (l *link) with(set int) backend.Backend {
 	if set&readsInBatches != 0 {
 		return l.withMany()[set&^readsInBatches]
 	}
 	type (
-		B = cachefetch.Backend
-		V = cachefetch.Versions
-		I = cachefetch.Invalidations
-		L = cachefetch.Lease
+		B = backend.Backend
+		V = backend.Versions
+		I = backend.Invalidations
+		L = backend.Lease
 	)
 	return [...]B{
 		struct{ B }{l},
@@ -256,13 +293,13 @@ func (l *link) with(set int) cachefetch.Backend {
 	}[set]
 }
 
-func (l *link) withMany() [capabilities / 2]cachefetch.Backend {
+func (l *link) withMany() [capabilities / 2]backend.Backend {
 	type (
-		B = cachefetch.Backend
-		V = cachefetch.Versions
-		I = cachefetch.Invalidations
-		L = cachefetch.Lease
-		M = cachefetch.Many
+		B = backend.Backend
+		V = backend.Versions
+		I = backend.Invalidations
+		L = backend.Lease
+		M = backend.Many
 	)
 	return [...]B{
 		struct {

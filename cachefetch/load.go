@@ -142,37 +142,29 @@ func (c *Cache[V]) settle(f *flight[V], l lookup[V], prev *entry[V], it Item[V],
 			c.stats.notModified.Add(1)
 		}
 	}
-	notFound := isAbsence(err)
-	switch {
-	case err == nil:
-	case notFound:
-		err = &absence{err}
-	case errors.Is(f.Context.Err(), context.DeadlineExceeded):
-		err = loadTimeout(l.key, err)
-	case errors.Is(f.Context.Cause(), engine.ErrClosed):
-		err = ErrClosed
-	case errors.Is(err, ErrNotFound):
-		err = &foreign{err}
-	}
+	err = loadError(f.Context, l.key, err)
+	_, notFound := err.(*absence)
 	stores := err == nil && !it.NoStore || notFound && orDefault(it.TTL, c.opts.NegativeTTL) > 0
-	switch {
-	case !stores || err != nil:
-	case same:
+	if same && err == nil {
 		from.size = prev.Value.size
-	default:
+	} else if stores && err == nil {
 		from.size = c.size(it.Value) // with the room that clip takes, which it keeps alive
 	}
 	clip(&it.Value)
 	f.State.reply = reply[V]{value: it.Value, err: err, at: c.store.Now(), tags: it.Tags}
-	if err != nil && !notFound {
+	switch {
+	case err != nil && !notFound:
 		return outcome[V]{failed: true}
-	}
-	if !stores {
+	case !stores:
 		published := f.Publish(func() { c.store.Delete(l.hash, l.key) })
 		return outcome[V]{none: published}
 	}
-	e := c.entry(l.key, &it, err, from)
-	stored := false
+	return c.publish(f, l, c.entry(l.key, &it, err, from))
+}
+
+// publish stores e, the result of a load, unless the load was overtaken.
+func (c *Cache[V]) publish(f *flight[V], l lookup[V], e *entry[V]) outcome[V] {
+	stored, notFound := false, e.Value.err != nil
 	published := f.Publish(func() { stored = c.put(l.hash, e) })
 	if !stored {
 		c.stats.drops.Add(1)
@@ -181,6 +173,24 @@ func (c *Cache[V]) settle(f *flight[V], l lookup[V], prev *entry[V], it Item[V],
 		return outcome[V]{none: published && notFound}
 	}
 	return outcome[V]{none: notFound, entry: e}
+}
+
+// loadError returns err, with which a load of key has ended, as those who wait
+// get it.
+func loadError(ctx *engine.Detached, key string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case isAbsence(err):
+		return &absence{err}
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return loadTimeout(key, err)
+	case errors.Is(ctx.Cause(), engine.ErrClosed):
+		return ErrClosed
+	case errors.Is(err, ErrNotFound):
+		return &foreign{err}
+	}
+	return err
 }
 
 // renewed returns prev as a load has found it not to be modified: what the load

@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/freshet-go/freshet/cachefetch/backend/backendtest"
+
 	"github.com/VictoriaMetrics/metrics"
 )
 
@@ -175,7 +177,7 @@ func TestCostIsAskedOnce(t *testing.T) {
 	bubble(t, Options[string]{}, func(t *testing.T, _ *Cache[string]) {
 		var asked atomic.Int64
 		var c *Cache[string]
-		c = newTest(t, Options[string]{Backend: new(talkative), Cost: func(v string) int64 {
+		c = newTest(t, Options[string]{Backend: new(backendtest.Memory), Cost: func(v string) int64 {
 			if asked.Add(1); v == "slow" {
 				time.Sleep(5 * time.Second)
 				if err := c.Delete(t.Context(), "slow"); err != nil {

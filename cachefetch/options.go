@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/freshet-go/freshet/cachefetch/backend"
 	"github.com/freshet-go/freshet/internal/engine"
 	"github.com/freshet-go/freshet/internal/option"
 )
@@ -127,7 +128,7 @@ type Options[V any] struct {
 	// BackendTimeout, or twice that while very many reads are under way, or
 	// LeaseWait and a little where another process loads the same key. Nil
 	// means none.
-	Backend Backend
+	Backend backend.Backend
 
 	// Codec turns values into bytes for Backend. Nil means a BytesCodec if V
 	// is []byte, a StringCodec if it is string, else a JSONCodec.

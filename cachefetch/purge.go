@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 
 	"github.com/freshet-go/freshet/internal/engine"
+	"github.com/freshet-go/freshet/internal/level2"
 )
 
 // A Mode says what becomes of what is purged: package middleware has the same.
@@ -43,13 +44,13 @@ func (c *Cache[V]) remove(ctx context.Context, key string, do func(hash uint64))
 	var behind <-chan struct{}
 	c.flights.DoomThen(hash, key, func() {
 		if c.l2 != nil {
-			behind = c.l2.remove(key, c.clock.next(), claim{}, true)
+			behind = c.l2.Remove(key, c.clock.Next(), level2.Claim{}, true)
 		}
 		do(hash)
 		c.failures.forget(key)
 	})
 	if c.l2 != nil {
-		c.l2.wait(ctx, behind)
+		c.l2.Wait(ctx, behind)
 	}
 	return nil
 }
@@ -64,21 +65,21 @@ func (c *Cache[V]) remove(ctx context.Context, key string, do func(hash uint64))
 // as well. PurgeTag waits for that no longer than Options.BackendTimeout or
 // until ctx ends.
 func (c *Cache[V]) PurgeTag(ctx context.Context, tag string, mode Mode) error {
-	return c.purge(ctx, purgeTag, tag, mode)
+	return c.purge(ctx, level2.PurgeTag, tag, mode)
 }
 
 // PurgePrefix is PurgeTag for all values whose keys begin with prefix.
 func (c *Cache[V]) PurgePrefix(ctx context.Context, prefix string, mode Mode) error {
-	return c.purge(ctx, purgePrefix, prefix, mode)
+	return c.purge(ctx, level2.PurgePrefix, prefix, mode)
 }
 
 // Flush is PurgeTag for all values. Their bytes are given back little by
 // little, as others are stored.
 func (c *Cache[V]) Flush(ctx context.Context, mode Mode) error {
-	return c.purge(ctx, purgeFlush, "", mode)
+	return c.purge(ctx, level2.PurgeFlush, "", mode)
 }
 
-func (c *Cache[V]) purge(ctx context.Context, kind purgeKind, name string, mode Mode) error {
+func (c *Cache[V]) purge(ctx context.Context, kind level2.Kind, name string, mode Mode) error {
 	if c.closed.Load() {
 		return ErrClosed
 	}
@@ -86,11 +87,11 @@ func (c *Cache[V]) purge(ctx context.Context, kind purgeKind, name string, mode 
 		return fmt.Errorf("cachefetch: mode %d of a purge: must be Hard or Soft", mode)
 	}
 	c.stats.purges.Add(1)
-	p := purge{kind: kind, name: name, soft: mode == Soft}
-	c.applyPurge(p, stamp{})
+	p := level2.Purge{Kind: kind, Name: name, Soft: mode == Soft}
+	c.applyPurge(p, level2.Stamp{})
 	if c.l2 != nil {
-		p.stamp = c.clock.next()
-		c.l2.wait(ctx, c.l2.purge(p)...)
+		p.Stamp = c.clock.Next()
+		c.l2.Wait(ctx, c.l2.Purge(p)...)
 	}
 	return nil
 }

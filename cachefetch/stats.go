@@ -1,6 +1,10 @@
 package cachefetch
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/freshet-go/freshet/cachefetch/backend"
+)
 
 // Stats are counts since the cache was made, and its size now.
 type Stats struct {
@@ -26,38 +30,7 @@ type Stats struct {
 	WindowBytes int64 // of these, held in the admission window
 	MaxBytes    int64
 
-	Backend BackendStats // all zero without one
-}
-
-// Stats returns a snapshot.
-func (c *Cache[V]) Stats() Stats {
-	u := c.store.Usage()
-	var backend BackendStats
-	if c.l2 != nil {
-		backend = c.l2.usage()
-	}
-	return Stats{
-		Backend:        backend,
-		Hits:           c.stats.hits(),
-		Stale:          c.stats.answers(Stale),
-		Loaded:         c.stats.answers(Loaded),
-		Errors:         c.stats.answers(None),
-		Coalesced:      c.stats.coalesced.Load(),
-		Loads:          c.stats.loads.Load(),
-		LoadErrors:     c.stats.loadErrors.Load(),
-		Refreshes:      c.stats.refreshes.Load(),
-		EarlyRefreshes: c.stats.earlyRefreshes.Load(),
-		NotModified:    c.stats.notModified.Load(),
-		RefreshSkips:   c.stats.refreshSkips.Load(),
-		Drops:          c.stats.drops.Load(),
-		Purges:         c.stats.purges.Load(),
-		Evictions:      u.Evictions,
-		Refusals:       u.Refusals,
-		Entries:        u.Entries,
-		Bytes:          u.Bytes,
-		WindowBytes:    u.WindowBytes,
-		MaxBytes:       u.MaxBytes,
-	}
+	Backend backend.Stats // all zero without one
 }
 
 // stripes keeps concurrent hits of different keys off one cache line.

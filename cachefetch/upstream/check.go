@@ -70,6 +70,8 @@ func (o *Options) checkSizes(bad *complaints) {
 }
 
 // checkAgreement looks at the sizes that are given together.
+//
+// circles: one rule after the other, each about two sizes
 func (o *Options) checkAgreement(bad *complaints) {
 	intent := o.RequestsPerSecond > 0
 	conns := o.MaxConnsPerHost

@@ -22,8 +22,10 @@ func good() ([]pkg, []module) {
 			"flight.go": {"golang.org/x/sync/singleflight"},
 		}},
 		{ImportPath: root + "/internal/rfc9111", Deps: []string{"net/http"}},
-		{ImportPath: root + "/cachefetch", Deps: []string{engine}},
-		{ImportPath: root + "/cachefetch/backendtest", Deps: []string{"testing"}, files: map[string][]string{
+		{ImportPath: root + "/cachefetch/backend", Deps: []string{"context"}},
+		{ImportPath: root + "/internal/level2", Deps: []string{root + "/cachefetch/backend"}},
+		{ImportPath: root + "/cachefetch", Deps: []string{engine, root + "/internal/level2", root + "/cachefetch/backend"}},
+		{ImportPath: root + "/cachefetch/backend/backendtest", Deps: []string{"testing", root + "/cachefetch/backend"}, files: map[string][]string{
 			"run.go": {"testing"},
 		}},
 		{ImportPath: root + "/server", files: map[string][]string{
@@ -93,6 +95,9 @@ func TestBroken(t *testing.T) {
 		{"the typed cache to a room beside it", add(root+"/cachefetch", root+"/cachefetch/upstream"), "cachefetch reaches " + root + "/cachefetch/upstream"},
 		{"a room to the typed cache", add(root+"/cachefetch/upstream", root+"/cachefetch"), "upstream reaches " + root + "/cachefetch"},
 		{"a room to the engine", add(root+"/cachefetch/fanout", root+"/internal/engine"), "fanout reaches " + root + "/internal/engine"},
+		{"the second level to the typed cache", add(root+"/internal/level2", root+"/cachefetch"), "level2 reaches " + root + "/cachefetch"},
+		{"a backend to the typed cache", add(root+"/cachefetch/backend/backendtest", root+"/cachefetch"), "backendtest reaches " + root + "/cachefetch"},
+		{"the interfaces beyond the standard library", add(root+"/cachefetch/backend", "golang.org/x/sync/errgroup"), "standard library only"},
 		{"httptest in a service", add(root+"/cachefetch", "net/http/httptest"), "cachefetch reaches net/http/httptest"},
 		{"rfc9111 beyond the standard library", add(root+"/internal/rfc9111", "golang.org/x/sync/errgroup"), "standard library only"},
 		{"a file imports testing", addFile(root+"/benchmarks", "load.go", "testing"), "load.go imports testing"},
