@@ -75,8 +75,11 @@ func (o LimitOptions) Validate() error {
 //
 // All methods may be called concurrently.
 type Limiter struct {
-	opts    LimitOptions // with defaults
-	places  *limit.Limiter
+	opts   LimitOptions // with defaults
+	places *limit.Limiter
+
+	processor *limit.Processor // nil if the limit is fixed
+
 	group   *metrics.Group
 	wait    *metrics.Histogram
 	full    *metrics.Counter
@@ -103,6 +106,15 @@ func NewLimiter(o LimitOptions) (*Limiter, error) {
 		opts:   o,
 		places: limit.New(limit.Config{InFlight: o.MaxInFlight, Least: o.MinInFlight, Queue: o.MaxQueue, Timeout: o.QueueTimeout}),
 		group:  metrics.NewGroup("route", o.Name),
+	}
+	if o.MinInFlight > 0 {
+		l.processor = limit.NewProcessor(o.MaxQueue, nil)
+		l.group.Func("freshet_limit_begin_rate", "Requests that may enter the handler in a second, as processors are short; 0 if they are not.", metrics.KindGauge, func() float64 {
+			if s := l.processor.State(); s.Bounded {
+				return s.Rate
+			}
+			return 0
+		})
 	}
 	l.wait = l.group.Histogram("freshet_limit_wait_seconds", "Time that requests waited for a place in front of the handler.")
 	const refused = "Requests answered 503 by the limiter, by reason."
@@ -170,8 +182,8 @@ func (l *Limiter) Handler(next http.Handler) http.Handler {
 // enter waits for a place, and where the limit is adaptive, for a processor first:
 // a place is not held by who waits for one.
 func (l *Limiter) enter(ctx context.Context) (limit.Place, error) {
-	if l.opts.MinInFlight > 0 {
-		if err := limit.Process().Begin(ctx); err != nil {
+	if l.processor != nil {
+		if err := l.processor.Begin(ctx); err != nil {
 			return limit.Place{}, err
 		}
 	}

@@ -76,7 +76,7 @@ func TestOverloadOrderOfARoute(t *testing.T) {
 		if s := c.Stats(); s.Hits != 1 || s.Stale != 1 || s.Coalesced != 2 || s.Refused != 1 || s.Errors != 0 {
 			t.Errorf("%+v", s)
 		}
-		if s := limiter.Stats(); s != (LimitStats{Refused: 2}) {
+		if s := limiter.Stats(); s != (LimitStats{Refused: 2, Places: 1}) {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -346,6 +346,49 @@ func TestLimitClientLeaves(t *testing.T) {
 	})
 }
 
+// An adaptive limit in front of a handler that works on ten requests at once gives
+// out about as many places, and those who are refused are refused soon.
+func TestAdaptiveLimitFindsItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, err := NewLimiter(LimitOptions{MinInFlight: 2, MaxInFlight: 500})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := make(chan struct{}, 10)
+		h := l.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			at <- struct{}{}
+			time.Sleep(100 * time.Millisecond)
+			<-at
+		}))
+		var good, refused atomic.Int64
+		var all sync.WaitGroup
+		offer := func(d, every time.Duration) {
+			for range int(d / every) {
+				all.Go(func() {
+					began := time.Now()
+					if w := get(h, "/"); w.Code == 200 {
+						good.Add(1)
+					} else if refused.Add(1); time.Since(began) > 150*time.Millisecond {
+						t.Errorf("%d after %v", w.Code, time.Since(began))
+					}
+				})
+				time.Sleep(every)
+			}
+		}
+		offer(5*time.Second, 20*time.Millisecond) // half of what it can do
+		if s := l.Stats(); refused.Load() > 0 || s.Places != 500 {
+			t.Errorf("%+v at half of what the handler can do", s)
+		}
+		offer(20*time.Second, 2*time.Millisecond) // five times that
+		good.Store(0)
+		offer(10*time.Second, 2*time.Millisecond)
+		if s := l.Stats(); good.Load() < 850 || s.Places > 40 {
+			t.Errorf("%+v, %d of 1000 are served", s, good.Load())
+		}
+		all.Wait()
+	})
+}
+
 // A panic gives the place back.
 func TestLimitPanic(t *testing.T) {
 	l, err := NewLimiter(LimitOptions{MaxInFlight: 1, MaxQueue: -1})
@@ -365,6 +408,8 @@ func TestLimitOptionsErrorsNameFieldAndValue(t *testing.T) {
 		"MaxInFlight: 0: ":    {},
 		"MaxInFlight: -1: ":   {MaxInFlight: -1},
 		"QueueTimeout: -1s: ": {MaxInFlight: 1, QueueTimeout: -time.Second},
+		"MinInFlight: -1: ":   {MaxInFlight: 1, MinInFlight: -1},
+		"MinInFlight: 2: ":    {MaxInFlight: 1, MinInFlight: 2},
 		"QueueTimeout: 1s: ":  {MaxInFlight: 1, MaxQueue: -1, QueueTimeout: time.Second},
 	} {
 		want = "middleware: LimitOptions." + want

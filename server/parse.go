@@ -126,6 +126,7 @@ var routeFields = []field[Route]{
 
 var limitFields = []field[cachemw.LimitOptions]{
 	{"max_in_flight", func(d *decoder, p string, n *node, v *cachemw.LimitOptions) { v.MaxInFlight = d.integer(p, n) }},
+	{"min_in_flight", func(d *decoder, p string, n *node, v *cachemw.LimitOptions) { v.MinInFlight = d.integer(p, n) }},
 	{"max_queue", func(d *decoder, p string, n *node, v *cachemw.LimitOptions) { v.MaxQueue = d.integer(p, n) }},
 	{"queue_timeout", func(d *decoder, p string, n *node, v *cachemw.LimitOptions) { v.QueueTimeout = d.duration(p, n) }},
 }

@@ -59,6 +59,7 @@ func (o *Options) checkSizes(bad *complaints) {
 		{"MaxIdleConnsPerHost", o.MaxIdleConnsPerHost},
 		{"MaxIdleConns", o.MaxIdleConns},
 		{"MaxInFlight", o.MaxInFlight},
+		{"MinInFlight", o.MinInFlight},
 	} {
 		if n.value < 0 {
 			bad.add(n.field, n.value, "must not be negative")
@@ -89,6 +90,9 @@ func (o *Options) checkAgreement(bad *complaints) {
 			bad.add("RequestsPerSecond", o.RequestsPerSecond,
 				"at %v each needs %d connections, but a client has about %d ports to one address", o.Latency, conns, maxIntentConns)
 		}
+	}
+	if o.MaxInFlight > 0 && o.MinInFlight > o.MaxInFlight {
+		bad.add("MinInFlight", o.MinInFlight, "must be at most MaxInFlight, %d", o.MaxInFlight)
 	}
 	if conns > 0 && o.MaxInFlight > 0 && o.MaxInFlight < conns {
 		bad.add("MaxInFlight", o.MaxInFlight, "must be at least the number of connections, %d: the others could not be used", conns)

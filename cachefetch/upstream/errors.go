@@ -20,11 +20,12 @@ var (
 // Reasons of a [RefusedError], and values of the label "reason".
 const (
 	RefusedQueueFull    = "queue_full"    // MaxQueue requests were waiting already
+	RefusedTooLate      = "too_late"      // its deadline is nearer than what requests take, and MinInFlight is set
 	RefusedQueueTimeout = "queue_timeout" // no place within QueueTimeout
 	RefusedConnTimeout  = "conn_timeout"  // no connection within ConnTimeout
 )
 
-var reasons = [...]string{RefusedQueueFull, RefusedQueueTimeout, RefusedConnTimeout}
+var reasons = [...]string{RefusedQueueFull, RefusedTooLate, RefusedQueueTimeout, RefusedConnTimeout}
 
 // A RefusedError is a request of which nothing was sent, because the upstream
 // is at its limits: it may be sent elsewhere without being done twice. A server passes that on as 503 with Retry-After (RFC 9110
@@ -32,7 +33,7 @@ var reasons = [...]string{RefusedQueueFull, RefusedQueueTimeout, RefusedConnTime
 type RefusedError struct {
 	Upstream   string        // Options.Name
 	Host       string        // as in the request's URL
-	Reason     string        // RefusedQueueFull, RefusedQueueTimeout or RefusedConnTimeout
+	Reason     string        // one of the constants above
 	RetryAfter time.Duration // when to try again, whole seconds, at least one
 }
 

@@ -64,6 +64,12 @@ type Options struct {
 	// carries many requests, this is the limit that counts.
 	MaxInFlight int
 
+	// MinInFlight, if it is not 0, makes that limit adaptive: it finds itself
+	// between MinInFlight and MaxInFlight, by how long requests take. When the
+	// queue does not become empty for a tenth of a second, those who came last
+	// are served first, and nobody waits in it for longer than that.
+	MinInFlight int
+
 	// MaxQueue bounds the requests to one host that wait for a place among
 	// those in flight, first come first served. One that finds the queue full
 	// fails at once with a [*RefusedError]. Zero means MaxInFlight; negative

@@ -247,6 +247,8 @@ func (t *Transport) refusal(err, cause error) (reason string) {
 		return RefusedQueueFull
 	case errors.Is(err, limit.ErrQueueTimeout):
 		return RefusedQueueTimeout
+	case errors.Is(err, limit.ErrTooLate):
+		return RefusedTooLate
 	case cause == error(t.noConn):
 		return RefusedConnTimeout
 	}

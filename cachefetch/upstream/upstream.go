@@ -73,7 +73,7 @@ func New(o Options) (*Transport, error) {
 		retry:  newRetryBudget(),
 		noConn: &budgetError{"ConnTimeout", o.ConnTimeout},
 		hosts: hosts{
-			config: limit.Config{InFlight: o.MaxInFlight, Queue: max(o.MaxQueue, 0), Timeout: o.QueueTimeout},
+			config: limit.Config{InFlight: o.MaxInFlight, Least: min(o.MinInFlight, o.MaxInFlight), Queue: max(o.MaxQueue, 0), Timeout: o.QueueTimeout},
 			byName: make(map[hostName]*host),
 			unkept: make(map[hostName]struct{}),
 		},

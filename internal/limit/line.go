@@ -39,6 +39,8 @@ func (l *line) standing(now time.Time) bool {
 // join puts a caller into the line, or returns nil if it is full. A line that
 // stands is never full: who came first makes room.
 func (l *line) join(ctx context.Context, now time.Time) *waiter {
+	stood := l.standing(now)
+	l.hurry(now)
 	if l.length >= l.most {
 		if l.most == 0 || !l.standing(now) {
 			return nil
@@ -47,7 +49,7 @@ func (l *line) join(ctx context.Context, now time.Time) *waiter {
 	}
 	w := &waiter{came: now, turn: make(chan error, 1), queued: true}
 	w.ends, _ = ctx.Deadline()
-	if l.length == 0 {
+	if l.length == 0 && !stood { // else it is empty since all were refused
 		l.since = now
 	}
 	w.prev = l.last

@@ -8,7 +8,8 @@ import (
 )
 
 // A Processor bounds how much work begins, by how long goroutines that could run
-// wait for a processor. Work that waits for others takes no processor while it
+// wait for a processor, whatever they are part of: several Processors of a program
+// share what there is. Work that waits for others takes no processor while it
 // waits; what it takes at its beginning and its end is what a service runs out of
 // first when much of it begins at once. What is already there, such as answers
 // from a cache, then waits behind it. All methods may be called concurrently.
@@ -154,9 +155,6 @@ func (p *Processor) advance(now time.Time) {
 		}
 	}
 }
-
-// Process returns the Processor of this process.
-var Process = sync.OnceValue(func() *Processor { return NewProcessor(1000, nil) })
 
 // schedulerDelay returns a function that tells how long goroutines waited for a
 // processor since it was last called, on average.
