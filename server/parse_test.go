@@ -184,7 +184,7 @@ func TestParseErrors(t *testing.T) {
 	f("unknown key of upstream", upstream("uri: x"), "f.yaml:4:5: upstreams.app.uri: unknown key, must be one of url, preserve_host, via, h2c, "+
 		"http2, proxy, requests_per_second, latency, max_conns, max_idle_conns, max_in_flight, max_queue, queue_timeout, conn_timeout, "+
 		"dial_timeout, tls_timeout, response_header_timeout, body_timeout, request_timeout, idle_timeout, max_conn_age")
-	f("unknown key of limit", route("limit: {places: 5}"), "f.yaml:7:13: routes[0].limit.places: unknown key, must be one of max_in_flight, max_queue, queue_timeout")
+	f("unknown key of limit", route("limit: {places: 5}"), "f.yaml:7:13: routes[0].limit.places: unknown key, must be one of max_in_flight, min_in_flight, max_queue, queue_timeout")
 	f("unknown key of route", route("path: /x"), "f.yaml:7:5: routes[0].path: unknown key, must be one of pattern, upstream, strip_prefix, policy, limit")
 	f("unknown key of policy", policy("tll: 1m"), "f.yaml:8:7: routes[0].policy.tll: unknown key, must be one of name, ttl, status_ttl, "+
 		"heuristic_limit, targeted_fields, set_cookie, stale_while_revalidate, stale_if_error, soft_timeout, fill_timeout, wait_timeout, "+
