@@ -189,13 +189,14 @@ func TestReadAnswer(t *testing.T) {
 	}{
 		{"nothing", "", answer{}},
 		{"half a head", ok + "Content-Le", answer{}},
-		{"length", ok + "Content-Length: 2\r\n\r\nhi", answer{200, false, true}},
-		{"half a body", ok + "content-length: 2\r\n\r\nh", answer{200, false, false}},
-		{"empty body", "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n", answer{503, false, true}},
-		{"close", ok + "Connection: close\r\nContent-Length: 0\r\n\r\n", answer{200, true, true}},
-		{"chunks", ok + "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", answer{200, false, true}},
-		{"the end missing", ok + "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n", answer{200, false, false}},
-		{"half a chunk", ok + "Transfer-Encoding: chunked\r\n\r\n20\r\nhi", answer{200, false, false}},
+		{"length", ok + "Content-Length: 2\r\n\r\nhi", answer{status: 200, complete: true}},
+		{"half a body", ok + "content-length: 2\r\n\r\nh", answer{status: 200}},
+		{"hit", ok + "Cache-Status: freshet; hit; ttl=3\r\nContent-Length: 0\r\n\r\n", answer{status: 200, complete: true, hit: true}},
+		{"empty body", "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n", answer{status: 503, complete: true}},
+		{"close", ok + "Connection: close\r\nContent-Length: 0\r\n\r\n", answer{status: 200, close: true, complete: true}},
+		{"chunks", ok + "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n", answer{status: 200, complete: true}},
+		{"the end missing", ok + "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n", answer{status: 200}},
+		{"half a chunk", ok + "Transfer-Encoding: chunked\r\n\r\n20\r\nhi", answer{status: 200}},
 	} {
 		if got, err := readAnswer([]byte(c.data)); err != nil || got != c.want {
 			t.Errorf("%s: %+v, %v, want %+v", c.name, got, err, c.want)
