@@ -54,6 +54,13 @@ type Config struct {
 	// in its trailers: each takes more memory than its bytes. Zero means 128.
 	MaxHeaderFields int
 
+	// MaxConnections bounds the connections of clients, and
+	// MaxConnectionsPerAddress those of one address. A new one takes the place
+	// of the one that has been idle for the longest time, or else is answered
+	// 503. Zero means half of the descriptors that the process may have open,
+	// less 32 (an upstream's connection takes one too), and a half of that.
+	MaxConnections, MaxConnectionsPerAddress int
+
 	// H2C lets clients speak HTTP/2 without TLS, with prior knowledge.
 	H2C bool
 
@@ -198,6 +205,8 @@ func (c Config) withDefaults() Config {
 	orDefault(&c.IdleTimeout, 120*time.Second)
 	orDefault(&c.MaxHeaderBytes, 64<<10)
 	orDefault(&c.MaxHeaderFields, 128)
+	orDefault(&c.MaxConnections, max(descriptors()/2-32, 16))
+	orDefault(&c.MaxConnectionsPerAddress, (c.MaxConnections+1)/2)
 	ups := make([]Upstream, len(c.Upstreams))
 	for i, u := range c.Upstreams {
 		ups[i] = u.withDefaults()
@@ -233,6 +242,8 @@ func restartKeys(old, new Config) []string {
 		{"idle_timeout", old.IdleTimeout != new.IdleTimeout},
 		{"max_header_bytes", old.MaxHeaderBytes != new.MaxHeaderBytes},
 		{"max_header_fields", old.MaxHeaderFields != new.MaxHeaderFields},
+		{"max_connections", old.MaxConnections != new.MaxConnections},
+		{"max_connections_per_address", old.MaxConnectionsPerAddress != new.MaxConnectionsPerAddress},
 		{"h2c", old.H2C != new.H2C},
 	} {
 		if s.different {

@@ -23,6 +23,14 @@ func (s serverMetrics) WriteMetrics(w io.Writer) {
 		"", strconv.FormatUint(s.reloads.Load(), 10))
 	family(w, "freshet_config_reload_failures_total", "counter", "Reloads refused; the configuration before stays.",
 		"", strconv.FormatUint(s.reloadFailures.Load(), 10))
+	family(w, "freshet_connections", "gauge", "Connections of clients.",
+		"", strconv.Itoa(s.connections.count()))
+	family(w, "freshet_max_connections", "gauge", "Connections of clients that there may be.",
+		"", strconv.Itoa(s.config.MaxConnections))
+	family(w, "freshet_connections_closed_total", "counter", "Idle connections closed to make room for others.",
+		"", strconv.FormatUint(s.connections.closed.Load(), 10))
+	family(w, "freshet_connections_refused_total", "counter", "Connections beyond the limits, told 503 or closed.",
+		"", strconv.FormatUint(s.connections.refused.Load(), 10))
 }
 
 // processMetrics are those of the process and the Go runtime, by the names that

@@ -68,6 +68,8 @@ var configFields = []field[Config]{
 		}
 		c.MaxHeaderBytes = int(v)
 	}},
+	{"max_connections", func(d *decoder, p string, n *node, c *Config) { c.MaxConnections = d.integer(p, n) }},
+	{"max_connections_per_address", func(d *decoder, p string, n *node, c *Config) { c.MaxConnectionsPerAddress = d.integer(p, n) }},
 	{"max_header_fields", func(d *decoder, p string, n *node, c *Config) { c.MaxHeaderFields = d.integer(p, n) }},
 	{"h2c", func(d *decoder, p string, n *node, c *Config) { c.H2C = d.boolean(p, n) }},
 	{"upstreams", func(d *decoder, p string, n *node, c *Config) {

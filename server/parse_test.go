@@ -180,7 +180,7 @@ func TestParseErrors(t *testing.T) {
 
 	// Keys.
 	f("unknown key", "naem: x\n"+valid, "f.yaml:1:1: naem: unknown key, must be one of listen, admin, admin_token, max_bytes, name, "+
-		"refresh_workers, drain_timeout, read_header_timeout, idle_timeout, max_header_bytes, max_header_fields, h2c, upstreams, routes")
+		"refresh_workers, drain_timeout, read_header_timeout, idle_timeout, max_header_bytes, max_connections, max_connections_per_address, max_header_fields, h2c, upstreams, routes")
 	f("unknown key of upstream", upstream("uri: x"), "f.yaml:4:5: upstreams.app.uri: unknown key, must be one of url, preserve_host, via, h2c, "+
 		"http2, proxy, requests_per_second, latency, max_conns, max_idle_conns, max_in_flight, max_queue, queue_timeout, conn_timeout, "+
 		"dial_timeout, tls_timeout, response_header_timeout, body_timeout, request_timeout, idle_timeout, max_conn_age")

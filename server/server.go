@@ -66,6 +66,9 @@ type Server struct {
 	gateway *gateway // nil if Options.Handler is set
 	main    *http.Server
 	admin   *http.Server // nil if there is none
+
+	connections *connections // of main
+
 	started time.Time
 
 	// Set by Listen, before Serve.
@@ -111,7 +114,13 @@ func New(c Config, o Options) (*Server, error) {
 		_ = cache.Close()
 		return nil, err
 	}
-	s.main = s.httpServer(handler)
+	s.connections = newConnections(s.config.MaxConnections, s.config.MaxConnectionsPerAddress)
+	s.main = s.httpServer(s.connections.handler(handler))
+	s.main.ConnContext = s.connections.context
+	s.main.ConnState = func(c net.Conn, state http.ConnState) {
+		connState(c, state)
+		s.connections.state(c, state)
+	}
 	if c.H2C {
 		s.main.Protocols = new(http.Protocols)
 		s.main.Protocols.SetHTTP1(true)
@@ -168,7 +177,7 @@ func (s *Server) follow(ln net.Listener, h2c bool) net.Listener {
 // Handler returns what the main listener serves, for use under another
 // server. Call Close when it is no longer used. What only the bytes of a
 // request show is up to that server: two lengths, and a header's fields before
-// all of them are read.
+// all of them are read. So is the number of connections.
 func (s *Server) Handler() http.Handler { return s.main.Handler }
 
 // AdminHandler returns what the admin listener serves, nil if Config.Admin is

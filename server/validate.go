@@ -35,6 +35,8 @@ func (c Config) validate(policy func(cachemw.Policy) error) error {
 		{"refresh_workers", int64(c.RefreshWorkers)},
 		{"max_header_bytes", int64(c.MaxHeaderBytes)},
 		{"max_header_fields", int64(c.MaxHeaderFields)},
+		{"max_connections", int64(c.MaxConnections)},
+		{"max_connections_per_address", int64(c.MaxConnectionsPerAddress)},
 	} {
 		if n.value < 0 {
 			l.add(n.path, "%d: must not be negative", n.value)
