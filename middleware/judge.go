@@ -93,7 +93,8 @@ func (j *judge) judge(a *arrival) (fill.Head, *verdict) {
 	}
 	windows := rfc9111.StaleWindows{WhileRevalidate: j.policy.StaleWhileRevalidate, IfError: j.policy.StaleIfError}
 	v.sharing = sharing{
-		byPolicy:  !fresh.Explicit,
+		// A response that is public, and validated on each use, needs no lifetime.
+		byPolicy:  !fresh.Explicit && !(cc.NoCache && cc.Public),
 		lifetimes: j.lifetimes,
 		anonymous: !rfc9111.AllowsAuthorization(cc) && !j.byToken,
 		noStale:   rfc9111.StaleForbidden(cc),
