@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 )
 
 // estimated returns the estimate for a value, of at most 1 GiB.
@@ -155,8 +156,9 @@ func TestEstimateIsExactWhateverTheNumberOfParts(t *testing.T) {
 	for i := range list {
 		list[i] = strings.Repeat("x", 64)
 	}
-	if got := estimated(t, list); got < 400_000*80 || got > 400_000*80+100 {
-		t.Errorf("%d bytes, want %d", got, 400_000*80)
+	want := int64(400_000 * (64 + unsafe.Sizeof("")))
+	if got := estimated(t, list); got < want || got > want+100 {
+		t.Errorf("%d bytes, want %d", got, want)
 	}
 	type node struct {
 		next *node
@@ -168,8 +170,8 @@ func TestEstimateIsExactWhateverTheNumberOfParts(t *testing.T) {
 	for range deep {
 		chain = &node{next: chain}
 	}
-	if got := estimated(t, chain); got < deep*64 {
-		t.Errorf("%d bytes, want %d", got, deep*64)
+	if got, want := estimated(t, chain), int64(deep*unsafe.Sizeof(node{})); got < want {
+		t.Errorf("%d bytes, want %d", got, want)
 	}
 }
 
