@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -41,7 +42,7 @@ func ask(c net.Conn, path string) int {
 // as soon as there is room. The admin listener answers all the time.
 func TestConnectionsAreBounded(t *testing.T) {
 	const most = 4
-	entered, leave := make(chan struct{}), make(chan struct{})
+	entered, leave := make(chan struct{}, 2*most), make(chan struct{})
 	up := origin(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		if strings.HasPrefix(r.URL.Path, "/slow") {
@@ -52,17 +53,28 @@ func TestConnectionsAreBounded(t *testing.T) {
 	c := testConfig(up)
 	c.MaxConnections, c.MaxConnectionsPerAddress = most, most
 	s := start(t, c, Options{})
+	letGo := sync.OnceFunc(func() { close(leave) })
+	t.Cleanup(letGo) // also where the test has failed
+	someIdle := func(n int) {
+		t.Helper()
+		eventually(t, "connections to be idle", func() bool { // a little after their responses are read
+			s.connections.mu.Lock()
+			defer s.connections.mu.Unlock()
+			return s.connections.idle.Len() >= n
+		})
+	}
 	idle := make([]net.Conn, most)
 	for i := range idle {
 		idle[i] = dialFrom(t, s, "127.0.0.1")
 		if status := ask(idle[i], "/"); status != 200 {
 			t.Fatalf("connection %d: %d", i, status)
 		}
-		time.Sleep(5 * time.Millisecond) // so that it is idle before the next one
+		someIdle(i + 1)
 	}
 	if status := ask(dialFrom(t, s, "127.0.0.1"), "/"); status != 200 {
 		t.Errorf("a connection that finds idle ones got %d", status)
 	}
+	someIdle(most)
 	if status := ask(idle[0], "/"); status != 0 {
 		t.Errorf("the longest idle connection is still there: %d", status)
 	}
@@ -71,6 +83,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 	done := make(chan int, most)
 	for i := range most {
+		someIdle(most - i)
 		conn := dialFrom(t, s, "127.0.0.1")
 		go func() { done <- ask(conn, fmt.Sprint("/slow/", i)) }()
 		within(t, entered, "a slow request")
@@ -95,12 +108,13 @@ func TestConnectionsAreBounded(t *testing.T) {
 			}
 		}
 	}
-	close(leave)
+	letGo()
 	for range most {
 		if status := within(t, done, "slow requests"); status != 200 {
 			t.Errorf("a slow request got %d", status)
 		}
 	}
+	someIdle(1)
 	if status := ask(dialFrom(t, s, "127.0.0.1"), "/"); status != 200 {
 		t.Errorf("afterwards a connection gets %d", status)
 	}
