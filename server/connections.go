@@ -22,7 +22,7 @@ type connections struct {
 
 	mu   sync.Mutex
 	all  map[net.Conn]*connection // guarded by mu
-	by   map[netip.Addr]int       // guarded by mu
+	by   map[netip.Addr]int       // guarded by mu; without those that are told 503
 	idle list.List                // guarded by mu; of *connection, the longest idle first
 	over int                      // guarded by mu; of all, those that are told 503
 
@@ -84,23 +84,23 @@ func (l *connections) add(c net.Conn) {
 			return
 		}
 		l.over++
+	} else {
+		l.by[n.addr]++
 	}
 	l.all[c] = n
-	l.by[n.addr]++
 }
 
 // remove lets go of a connection. The caller holds mu.
 func (l *connections) remove(n *connection) {
 	delete(l.all, n.conn)
-	if l.by[n.addr]--; l.by[n.addr] == 0 {
-		delete(l.by, n.addr)
-	}
 	if n.idle != nil {
 		l.idle.Remove(n.idle)
 		n.idle = nil
 	}
 	if n.over {
 		l.over--
+	} else if l.by[n.addr]--; l.by[n.addr] == 0 {
+		delete(l.by, n.addr)
 	}
 }
 
