@@ -93,6 +93,8 @@ func keysParams(raw string, yield func(name, pair string)) {
 		}
 		if decoded, err := url.QueryUnescape(name); err == nil {
 			name = decoded
+		} else {
+			name = spell(name, querySpecial)
 		}
 		yield(name, pair)
 	}
