@@ -198,10 +198,7 @@ func TestEstimateCountsSharedMemoryOnce(t *testing.T) {
 	if got := estimated(t, lines); got < 1<<20 || got > 1<<20+int64(cap(lines))*24+100 {
 		t.Errorf("%d bytes for %d lines of 1 MiB", got, len(lines))
 	}
-	zone, err := time.LoadLocation("Europe/Berlin")
-	if err != nil {
-		t.Skip(err)
-	}
+	zone := time.FixedZone("a zone whose name is long enough to be counted", 3600)
 	type event struct {
 		At   time.Time
 		Zone *time.Location

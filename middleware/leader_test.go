@@ -190,3 +190,41 @@ func TestPageOfALeaderWhoseHeaderPanickedIsNobodyElses(t *testing.T) {
 		})
 	}
 }
+
+// panicky panics where an interim response is written.
+type panicky struct{ http.ResponseWriter }
+
+func (w panicky) WriteHeader(status int) {
+	if status < 200 {
+		panic("the client's writer is broken")
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// A leader that is not heard since its writer has panicked leaves no mark: those
+// who come next have one run together, and its response is stored.
+func TestLeaderThatPanicsLeavesNoMark(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int64
+		h := newCache(t, Options{}).Handler(Policy{})(hints(&calls))
+		var all sync.WaitGroup
+		all.Go(func() {
+			defer func() { _ = recover() }()
+			h.ServeHTTP(panicky{httptest.NewRecorder()}, httptest.NewRequest("GET", "/", nil))
+		})
+		time.Sleep(time.Second) // its run is over
+		for range 2 {
+			for range 20 {
+				all.Go(func() {
+					if w := get(h, "/"); w.Body.String() != "for all" {
+						t.Errorf("%d %q", w.Code, w.Body)
+					}
+				})
+			}
+			all.Wait()
+		}
+		if n := calls.Load(); n != 2 {
+			t.Errorf("%d runs, want that of the leader and one for the others", n)
+		}
+	})
+}

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Streams that may send nothing hold bodies that the store has let go of. With
-// bodies just below the size that is watched, they are beyond the budget
-// (invariant 7). The same clients of the bare handler are the measure.
+// Streams that may send nothing do not hold bodies beyond the budget that the
+// store has let go of. The same clients of the bare handler are the measure.
+// Sockets, and net/http's flow control, need a real clock.
 func TestStreamsThatReadNothingStayInTheBudget(t *testing.T) {
 	const budget, body, conns, streams = 4 << 20, 60 << 10, 8, 100
 	heap := func() int64 {
@@ -63,8 +63,8 @@ func TestStreamsThatReadNothingStayInTheBudget(t *testing.T) {
 	}
 }
 
-// Clients that do not read hold bodies that were shared and are not stored in
-// the end: nothing counts those any more, and nobody is cut off (invariant 7).
+// Nor do clients that do not read hold bodies beyond it that were shared and are
+// not stored in the end. By a real clock, for the same reason.
 func TestBodiesThatAreNotStoredStayInTheBudget(t *testing.T) {
 	const budget, body, clients = 8 << 20, 1<<20 - 200, 60
 	heap := func() int64 {

@@ -56,8 +56,7 @@ type Config struct {
 
 	// MaxConnections bounds the connections of clients, and
 	// MaxConnectionsPerAddress those of one address. A new one takes the place
-	// of the one that has been idle for the longest time, or else is answered
-	// 503. Zero means half of the descriptors that the process may have open,
+	// of one that is idle, or else is answered 503. Zero means half of the descriptors that the process may have open,
 	// less 32 (an upstream's connection takes one too), and a half of that.
 	MaxConnections, MaxConnectionsPerAddress int
 

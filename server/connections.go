@@ -1,105 +1,131 @@
 package server
 
 import (
-	"container/list"
 	"context"
 	"net"
 	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // connections bounds the connections of a listener. A connection takes a
 // descriptor, a goroutine and buffers whether or not it has a request. When there
-// are as many as there may be, a new one takes the place of the one that has been
-// idle for the longest time. If none is idle, or its address has its share
-// already, it is told 503 and closed; and if there are many of those, closed at
-// once.
+// are as many as there may be, in all or of one address, a new one takes the place
+// of one of them that has been idle for long. If none is idle it is told 503 and
+// closed; and if there are many of those, closed at once.
+//
+// What each request does for it is one atomic store: idle connections are looked
+// for only when one is needed.
 type connections struct {
 	most int // in all
 	each int // of one address
 
 	mu   sync.Mutex
-	all  map[net.Conn]*connection // guarded by mu
-	by   map[netip.Addr]int       // guarded by mu; without those that are told 503
-	idle list.List                // guarded by mu; of *connection, the longest idle first
-	over int                      // guarded by mu; of all, those that are told 503
+	all  set                // guarded by mu; those that are served
+	by   map[netip.Addr]set // guarded by mu; the same by their addresses
+	over int                // guarded by mu; those that are told 503
 
 	closed, refused atomic.Uint64 // idle ones closed for others; new ones told 503, or closed
 }
 
+type set map[*connection]struct{}
+
 type connection struct {
 	conn net.Conn
 	addr netip.Addr
-	over bool
-	idle *list.Element // nil while it is not
+	over bool         // it is told 503
+	idle atomic.Int64 // since when, in nanoseconds since 1970; 0 = it is not
 }
 
 func newConnections(most, each int) *connections {
-	return &connections{most: most, each: each, all: make(map[net.Conn]*connection), by: make(map[netip.Addr]int)}
+	return &connections{most: most, each: each, all: make(set), by: make(map[netip.Addr]set)}
 }
 
 // reserve is how many are told 503 at one time.
 func (l *connections) reserve() int { return max(16, l.most/16) }
 
-// state is called with each change, as http.Server.ConnState is.
-func (l *connections) state(c net.Conn, state http.ConnState) {
+// accept is called with each new connection, as http.Server.ConnContext is, and
+// decides what becomes of it.
+func (l *connections) accept(ctx context.Context, c net.Conn) context.Context {
+	w, ok := c.(*wireConn)
+	if !ok {
+		return ctx // no client's
+	}
+	n := &connection{conn: c, addr: addrOf(c)}
+	w.counted = n
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := l.all[c]
-	switch {
-	case state == http.StateNew:
-		l.add(c)
-	case n == nil: // it was closed for others
-	case state == http.StateIdle:
-		n.idle = l.idle.PushBack(n)
-	case state == http.StateActive:
-		if n.idle != nil {
-			l.idle.Remove(n.idle)
-			n.idle = nil
+	n.over = len(l.all) >= l.most && !l.closeIdle(l.all) || len(l.by[n.addr]) >= l.each && !l.closeIdle(l.by[n.addr])
+	if !n.over {
+		l.all[n] = struct{}{}
+		if l.by[n.addr] == nil {
+			l.by[n.addr] = make(set)
 		}
-	default:
-		l.remove(n)
+		l.by[n.addr][n] = struct{}{}
+		return ctx
+	}
+	l.refused.Add(1)
+	if l.over++; l.over > l.reserve() {
+		_ = c.Close()
+	}
+	return context.WithValue(ctx, oneTooMany{}, true)
+}
+
+// looks bounds how many connections are looked at for one that is idle.
+const looks = 1000
+
+// closeIdle closes the longest idle of those in s, or of a thousand of them, and
+// reports whether there is one. The caller holds mu.
+func (l *connections) closeIdle(s set) bool {
+	var longest *connection
+	since, n := int64(0), 0
+	for c := range s {
+		if idle := c.idle.Load(); idle > 0 && (longest == nil || idle < since) {
+			longest, since = c, idle
+		}
+		if n++; n == looks {
+			break
+		}
+	}
+	if longest == nil {
+		return false
+	}
+	l.remove(longest)
+	_ = longest.conn.Close()
+	l.closed.Add(1)
+	return true
+}
+
+// state is called with each change, as http.Server.ConnState is.
+func (l *connections) state(c net.Conn, state http.ConnState) {
+	w, ok := c.(*wireConn)
+	if !ok || w.counted == nil {
+		return
+	}
+	switch state {
+	case http.StateActive:
+		w.counted.idle.Store(0)
+	case http.StateIdle:
+		w.counted.idle.Store(time.Now().UnixNano())
+	case http.StateClosed, http.StateHijacked:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if w.counted.over {
+			l.over--
+		} else {
+			l.remove(w.counted)
+		}
 	}
 }
 
-// add takes in a new connection. The caller holds mu.
-func (l *connections) add(c net.Conn) {
-	n := &connection{conn: c, addr: addrOf(c)}
-	full := len(l.all)-l.over >= l.most
-	if full {
-		if first := l.idle.Front(); first != nil {
-			oldest := first.Value.(*connection)
-			l.remove(oldest)
-			_ = oldest.conn.Close()
-			l.closed.Add(1)
-			full = false
-		}
-	}
-	if n.over = full || l.by[n.addr] >= l.each; n.over {
-		l.refused.Add(1)
-		if l.over >= l.reserve() {
-			_ = c.Close()
-			return
-		}
-		l.over++
-	} else {
-		l.by[n.addr]++
-	}
-	l.all[c] = n
-}
-
-// remove lets go of a connection. The caller holds mu.
+// remove lets go of a connection that was served, if it is still there. The
+// caller holds mu.
 func (l *connections) remove(n *connection) {
-	delete(l.all, n.conn)
-	if n.idle != nil {
-		l.idle.Remove(n.idle)
-		n.idle = nil
-	}
-	if n.over {
-		l.over--
-	} else if l.by[n.addr]--; l.by[n.addr] == 0 {
+	delete(l.all, n)
+	of := l.by[n.addr]
+	if delete(of, n); len(of) == 0 {
 		delete(l.by, n.addr)
 	}
 }
@@ -107,24 +133,17 @@ func (l *connections) remove(n *connection) {
 func (l *connections) count() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.all)
+	return len(l.all) + l.over
 }
 
-// connectionKey is the key of a connection that is one too many, in the context
-// of its requests.
-type connectionKey struct{}
-
-// context is called with each new connection, as http.Server.ConnContext is,
-// which is before state.
-func (l *connections) context(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connectionKey{}, c)
-}
+// oneTooMany is the key of what tells the requests of a connection that is one too
+// many, in their context.
+type oneTooMany struct{}
 
 // handler answers 503 to the requests of connections that are too many.
 func (l *connections) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c, _ := r.Context().Value(connectionKey{}).(net.Conn)
-		if c == nil || !l.tooMany(c) {
+		if r.Context().Value(oneTooMany{}) == nil {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -134,13 +153,6 @@ func (l *connections) handler(next http.Handler) http.Handler {
 		h.Set("Cache-Control", "no-store")
 		http.Error(w, http.StatusText(http.StatusServiceUnavailable), http.StatusServiceUnavailable)
 	})
-}
-
-func (l *connections) tooMany(c net.Conn) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := l.all[c]
-	return n != nil && n.over
 }
 
 // addrOf returns the address of the other side, without its port.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -58,9 +59,7 @@ func TestConnectionsAreBounded(t *testing.T) {
 	someIdle := func(n int) {
 		t.Helper()
 		eventually(t, "connections to be idle", func() bool { // a little after their responses are read
-			s.connections.mu.Lock()
-			defer s.connections.mu.Unlock()
-			return s.connections.idle.Len() >= n
+			return idleOf(s, "127.0.0.1") >= n
 		})
 	}
 	idle := make([]net.Conn, most)
@@ -120,24 +119,58 @@ func TestConnectionsAreBounded(t *testing.T) {
 	}
 }
 
-// One address has its share of the connections, and no more.
+// One address has its share of the connections, and no more: within it, too, idle
+// ones make room.
 func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
-	up := origin(t, func(http.ResponseWriter, *http.Request) {})
+	const each = 3
+	entered, leave := make(chan struct{}, each), make(chan struct{})
+	up := origin(t, func(w http.ResponseWriter, r *http.Request) {
+		if w.Header().Set("Cache-Control", "no-store"); strings.HasPrefix(r.URL.Path, "/slow") {
+			entered <- struct{}{}
+			<-leave
+		}
+	})
 	c := testConfig(up)
-	c.MaxConnections, c.MaxConnectionsPerAddress = 100, 3
+	c.MaxConnections, c.MaxConnectionsPerAddress = 100, each
 	s := start(t, c, Options{})
-	for i := range 6 {
-		want := 200
-		if i >= 3 {
-			want = 503
-		}
-		if status := ask(dialFrom(t, s, "127.0.0.1"), "/"); status != want {
-			t.Errorf("connection %d of one address got %d, want %d", i, status, want)
-		}
-	}
-	if status := ask(dialFrom(t, s, "127.0.0.2"), "/"); status != 200 {
+	t.Cleanup(func() { close(leave) })
+	other := dialFrom(t, s, "127.0.0.2")
+	if status := ask(other, "/"); status != 200 {
 		t.Errorf("another address got %d", status)
 	}
+	for i := range each {
+		conn := dialFrom(t, s, "127.0.0.1")
+		if status := ask(conn, "/"); status != 200 {
+			t.Errorf("connection %d of one address got %d", i, status)
+		}
+		go ask(conn, fmt.Sprint("/slow/", i)) // of which no two are one run
+		within(t, entered, "a slow request")
+	}
+	if status := ask(dialFrom(t, s, "127.0.0.1"), "/"); status != 503 {
+		t.Errorf("a connection beyond the share of its address got %d", status)
+	}
+	for i := range 2 * each { // each takes the place of the one before
+		conn := dialFrom(t, s, "127.0.0.3")
+		if status := ask(conn, "/"); status != 200 {
+			t.Errorf("connection %d of an address whose others are idle got %d", i, status)
+		}
+		eventually(t, "it to be idle", func() bool { return s.connections.count() >= each+2 && idleOf(s, "127.0.0.3") >= min(i+1, each) })
+	}
+	if status := ask(other, "/"); status != 200 {
+		t.Errorf("the idle connection of another address got %d", status)
+	}
+}
+
+// idleOf returns how many connections of an address are idle.
+func idleOf(s *running, addr string) (n int) {
+	s.connections.mu.Lock()
+	defer s.connections.mu.Unlock()
+	for c := range s.connections.by[netip.MustParseAddr(addr)] {
+		if c.idle.Load() > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // Connections that are many times too many are closed, and none is lost count of.
@@ -156,10 +189,10 @@ func TestFloodOfConnections(t *testing.T) {
 	}
 	eventually(t, "connections to be forgotten", func() bool { return s.connections.count() == 0 })
 	s.connections.mu.Lock()
-	over, by, idle := s.connections.over, len(s.connections.by), s.connections.idle.Len()
+	over, by, all := s.connections.over, len(s.connections.by), len(s.connections.all)
 	s.connections.mu.Unlock()
-	if over != 0 || by != 0 || idle != 0 {
-		t.Errorf("%d over, %d addresses, %d idle without connections", over, by, idle)
+	if over != 0 || by != 0 || all != 0 {
+		t.Errorf("%d over, %d addresses, %d in all without connections", over, by, all)
 	}
 	if status := ask(dialFrom(t, s, "127.0.0.1"), "/"); status != 200 {
 		t.Errorf("afterwards a connection gets %d", status)

@@ -116,7 +116,7 @@ func New(c Config, o Options) (*Server, error) {
 	}
 	s.connections = newConnections(s.config.MaxConnections, s.config.MaxConnectionsPerAddress)
 	s.main = s.httpServer(s.connections.handler(handler))
-	s.main.ConnContext = s.connections.context
+	s.main.ConnContext = s.connections.accept
 	s.main.ConnState = func(c net.Conn, state http.ConnState) {
 		connState(c, state)
 		s.connections.state(c, state)

@@ -41,6 +41,8 @@ type wireConn struct {
 	*net.TCPConn
 	framing framing // of those who read, one at a time
 	spoiler string  // what is left of it
+
+	counted *connection // set before the first request; nil on the admin listener
 }
 
 // Read reads what is not at fault. What comes after a fault is thrown away.

@@ -48,16 +48,20 @@ func (s *Share[V]) reserve(n int64) (ok bool, victim *Entry[V]) {
 	case n > s.limit || s.oldest == nil:
 		return false, nil
 	}
-	for {
+	for range maxLooks {
 		if s.hand == nil {
 			s.hand = s.oldest
 		}
 		victim, s.hand = s.hand, s.hand.newer
 		if !victim.used() {
-			return false, victim
+			break
 		}
 	}
+	return false, victim // used or not: others wait for the lock
 }
+
+// maxLooks bounds how many entries the hand passes at a time.
+const maxLooks = 1000
 
 // release gives back bytes that were reserved.
 func (s *Share[V]) release(n int64) {

@@ -7,10 +7,10 @@ import "time"
 // it at once then brings nothing but waiting.
 //
 // It compares the mean time of an epoch with what work takes that waits for
-// nothing. If it
-// takes longer, the limit is lowered by as much (Little's law), which is a trial:
-// if as much is done in a second as before, it was waiting behind each other, and
-// if less is done, that is the time that work takes now. As long as it takes no longer, and the limit is
+// nothing. If work takes longer, the limit is lowered by as much (Little's law),
+// which is a trial: if as much is done in a second as before, pieces of work had
+// waited behind each other; if less is done, that is the time that work takes now,
+// and the limit comes back. As long as work takes no longer, and the limit is
 // reached, the limit grows, faster from epoch to epoch. Now and then, a limit that
 // is reached is lowered to see whether there is waiting that has come unnoticed.
 //
@@ -115,10 +115,7 @@ func (l *Law) Begin(now time.Time, beside int) Start {
 // End notes that a piece of work has ended.
 func (l *Law) End(s Start, now time.Time) {
 	e := &l.epoch
-	if e.began.IsZero() {
-		return
-	}
-	if s.cohort != e.cohort {
+	if e.began.IsZero() || s.cohort != e.cohort {
 		return
 	}
 	e.count++

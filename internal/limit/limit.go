@@ -2,8 +2,8 @@
 // front. It is the one limiter under the upstream transport and the handler
 // limiter of middleware.
 //
-// A bound is fixed, or finds itself (see [Law]). What the processors can carry is
-// bounded beside it, for the whole process (see [Processor]).
+// A bound is fixed, or finds itself (see [Law]). What processors can carry is
+// bounded beside it (see [Processor]).
 package limit
 
 import (
@@ -76,7 +76,7 @@ func (l *Limiter) Acquire(ctx context.Context) (Place, error) {
 	}
 	now := time.Now()
 	l.mu.Lock()
-	if l.taken < l.bound() && l.line.length == 0 { // nobody overtakes the queue
+	if l.taken < l.bound() && l.line.length() == 0 { // nobody overtakes the queue
 		p := l.start(now, l.taken)
 		l.taken++
 		l.mu.Unlock()
@@ -165,7 +165,7 @@ type State struct {
 func (l *Limiter) State() State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return State{l.taken, l.line.length, l.bound()}
+	return State{l.taken, l.line.length(), l.bound()}
 }
 
 // RetryAfter is how long a client that was refused should stay away, where

@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"container/list"
 	"context"
 	"time"
 )
@@ -18,22 +19,22 @@ type line struct {
 	hasty bool
 	most  int // callers
 
-	first, last *waiter
-	length      int
-	since       time.Time // it has been occupied without a break; only if length > 0
+	waiters list.List // of *waiter, who came first in front
+	since   time.Time // it has been occupied without a break, if it is
 }
 
 // A waiter is one caller in a line.
 type waiter struct {
-	came       time.Time
-	ends       time.Time  // deadline of its context, or zero
-	turn       chan error // gets nil for its turn, or why it is refused
-	prev, next *waiter
-	queued     bool
+	came time.Time
+	ends time.Time     // deadline of its context, or zero
+	turn chan error    // gets nil for its turn, or why it is refused
+	at   *list.Element // nil once it is not in the line any more
 }
 
+func (l *line) length() int { return l.waiters.Len() }
+
 func (l *line) standing(now time.Time) bool {
-	return l.hasty && l.length > 0 && now.Sub(l.since) > standing
+	return l.hasty && l.length() > 0 && now.Sub(l.since) > standing
 }
 
 // join puts a caller into the line, or returns nil if it is full. A line that
@@ -41,50 +42,35 @@ func (l *line) standing(now time.Time) bool {
 func (l *line) join(ctx context.Context, now time.Time) *waiter {
 	stood := l.standing(now)
 	l.hurry(now)
-	if l.length >= l.most {
+	if l.length() >= l.most {
 		if l.most == 0 || !l.standing(now) {
 			return nil
 		}
-		l.refuse(l.first, ErrQueueFull)
+		l.tell(l.first(), ErrQueueFull)
 	}
-	w := &waiter{came: now, turn: make(chan error, 1), queued: true}
+	w := &waiter{came: now, turn: make(chan error, 1)}
 	w.ends, _ = ctx.Deadline()
-	if l.length == 0 && !stood { // else it is empty since all were refused
+	if l.length() == 0 && !stood { // else it is empty since all were refused
 		l.since = now
 	}
-	w.prev = l.last
-	if l.last == nil {
-		l.first = w
-	} else {
-		l.last.next = w
-	}
-	l.last = w
-	l.length++
+	w.at = l.waiters.PushBack(w)
 	return w
 }
 
+func (l *line) first() *waiter { return l.waiters.Front().Value.(*waiter) }
+
 // leave takes w out and reports whether it was in.
 func (l *line) leave(w *waiter) bool {
-	if !w.queued {
+	if w.at == nil {
 		return false
 	}
-	w.queued = false
-	if w.prev == nil {
-		l.first = w.next
-	} else {
-		w.prev.next = w.next
-	}
-	if w.next == nil {
-		l.last = w.prev
-	} else {
-		w.next.prev = w.prev
-	}
-	w.prev, w.next = nil, nil
-	l.length--
+	l.waiters.Remove(w.at)
+	w.at = nil
 	return true
 }
 
-func (l *line) refuse(w *waiter, why error) {
+// tell takes w out: it is its turn, or it is refused for a reason.
+func (l *line) tell(w *waiter, why error) {
 	l.leave(w)
 	w.turn <- why
 }
@@ -94,16 +80,16 @@ func (l *line) refuse(w *waiter, why error) {
 // have the result.
 func (l *line) next(now time.Time, takes time.Duration) bool {
 	l.hurry(now)
-	for l.length > 0 {
-		w := l.first
+	for l.length() > 0 {
+		w := l.first()
 		if l.standing(now) {
-			w = l.last
+			w = l.waiters.Back().Value.(*waiter)
 		}
 		if !w.ends.IsZero() && w.ends.Sub(now) < takes {
-			l.refuse(w, ErrTooLate)
+			l.tell(w, ErrTooLate)
 			continue
 		}
-		l.refuse(w, nil)
+		l.tell(w, nil)
 		return true
 	}
 	return false
@@ -112,7 +98,7 @@ func (l *line) next(now time.Time, takes time.Duration) bool {
 // hurry refuses whoever has waited in a standing line for as long as a burst
 // takes.
 func (l *line) hurry(now time.Time) {
-	for l.standing(now) && now.Sub(l.first.came) > standing {
-		l.refuse(l.first, ErrQueueTimeout)
+	for l.standing(now) && now.Sub(l.first().came) > standing {
+		l.tell(l.first(), ErrQueueTimeout)
 	}
 }

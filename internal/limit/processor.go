@@ -58,7 +58,7 @@ func (p *Processor) Begin(ctx context.Context) error {
 	now := time.Now()
 	p.mu.Lock()
 	p.advance(now)
-	if p.line.length == 0 && p.take() {
+	if p.line.length() == 0 && p.take() {
 		p.mu.Unlock()
 		return nil
 	}
@@ -86,7 +86,7 @@ type ProcessorState struct {
 func (p *Processor) State() ProcessorState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return ProcessorState{p.shut, p.rate, p.line.length}
+	return ProcessorState{p.shut, p.rate, p.line.length()}
 }
 
 func (p *Processor) leave(w *waiter) bool {
@@ -114,12 +114,12 @@ func (p *Processor) serve() {
 		p.mu.Lock()
 		now := time.Now()
 		p.advance(now)
-		for p.line.length > 0 && p.take() {
+		for p.line.length() > 0 && p.take() {
 			if !p.line.next(now, 0) {
 				break
 			}
 		}
-		if p.line.hurry(now); p.line.length == 0 {
+		if p.line.hurry(now); p.line.length() == 0 {
 			p.ticking = false
 			p.mu.Unlock()
 			return
@@ -139,7 +139,13 @@ func (p *Processor) advance(now time.Time) {
 		return
 	}
 	delay, begun, bound := p.delay(), float64(p.begun)/since.Seconds(), p.bound
-	p.looked, p.begun, p.bound = now, 0, p.line.length > 0
+	if !p.shut && since > 2*look {
+		// Hardly anything began since the last look: what the delay was in that
+		// time is no matter of ours, and there is no rate to go on with. A burst
+		// gets as far as the next look.
+		delay = 0
+	}
+	p.looked, p.begun, p.bound = now, 0, p.line.length() > 0
 	switch {
 	case delay > longest && !p.shut:
 		p.shut, p.slack, p.left = true, 0, 0

@@ -82,6 +82,16 @@ func TestProcessor(t *testing.T) {
 					}
 					return float64(done.Load()-before) / d.Seconds()
 				}
+				time.Sleep(10 * time.Second)
+				for range 100 { // a burst out of nothing is not refused
+					all.Go(func() {
+						if err := p.Begin(t.Context()); err != nil {
+							t.Error(err)
+						}
+						m.work(100 * time.Microsecond)
+					})
+				}
+				all.Wait()
 				offer(capacity/2, 5*time.Second)
 				if n := refused.Load(); n > 0 || p.State().Bounded {
 					t.Errorf("%d are refused at half of what can be done", n)

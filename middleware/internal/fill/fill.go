@@ -216,9 +216,13 @@ func (f *Fill[V]) confirm(reason string) {
 	f.broadcast()
 	f.mu.Unlock()
 	if reason != "" {
-		f.hooks.Unfit(reason, reason != ReasonUnheard)
+		f.unfit(reason)
 	}
 }
+
+// unfit says that the outside keeps the response from others, or could not be
+// heard, which says nothing of the next one.
+func (f *Fill[V]) unfit(reason string) { f.hooks.Unfit(reason, reason != ReasonUnheard) }
 
 // Expire says that the run has taken as long as a response may take that is
 // kept, and reports whether it may go on for those who read it: not before its

@@ -101,7 +101,7 @@ func (r *Recorder[V]) commit(h Head, v V) {
 	if held := f.judge(h, v); held.Kind == Private {
 		if h.Kind != Private {
 			h = held
-			f.hooks.Unfit(h.Reason, true)
+			f.unfit(h.Reason)
 		}
 		r.borrow(h, v)
 	}
