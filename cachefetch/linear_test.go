@@ -162,7 +162,13 @@ type linearWorld struct {
 }
 
 func happenLinearly(t *testing.T) []porcupine.Operation {
-	w := &linearWorld{c: newTest(t, Options[int64]{TTL: time.Hour, NegativeTTL: time.Hour, BatchSize: 2})}
+	// Closed here and not by t.Cleanup, which would hold each of the caches of an
+	// hour to its end.
+	c, err := New(Options[int64]{MaxBytes: 1 << 20, TTL: time.Hour, NegativeTTL: time.Hour, BatchSize: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &linearWorld{c: c}
 	var wg sync.WaitGroup
 	for client := range 5 {
 		wg.Go(func() {
